@@ -1,0 +1,41 @@
+# Everything runs in .venv, made on first use from pyproject.toml and constraints.txt.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test test-slow lint weights clean
+
+# The CPU build of torch is enough for everything here; torch comes first so that nothing pulls
+# another one.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: $(STAMP)
+	$(BIN)/python reconstruct.py
+
+test: $(STAMP)
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -m slow
+
+lint: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+
+# The recipe of the shipped prior: score first, then the energy from its weights. Both go on from
+# their last checkpoint when given again.
+weights: $(STAMP)
+	$(BIN)/python train.py --config configs/train/ellipses_score.yaml
+	$(BIN)/python train.py --config configs/train/ellipses_energy.yaml \
+		init=runs/ellipses-score/prior.safetensors
+	cp runs/ellipses-energy/prior.safetensors gnclightning/weights/ellipses-128.safetensors
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

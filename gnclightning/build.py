@@ -1,0 +1,17 @@
+"""The only place that turns configuration into objects; imported by the command line."""
+
+from gnclightning.config import ReconstructConfig, TrainConfig
+
+
+def run_training(config: TrainConfig) -> None:
+    """See `build_training.run_training`."""
+    from gnclightning import build_training
+
+    build_training.run_training(config)
+
+
+def run_reconstruction(config: ReconstructConfig) -> None:
+    """See `build_reconstruction.run_reconstruction`."""
+    from gnclightning import build_reconstruction
+
+    build_reconstruction.run_reconstruction(config)

@@ -1,0 +1,247 @@
+"""From a `TrainConfig` to a trained prior: builds everything, then lets Lightning run it."""
+
+import platform
+from dataclasses import replace
+from pathlib import Path
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import (
+    Callback,
+    EMAWeightAveraging,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    RichProgressBar,
+)
+from lightning.pytorch.loggers import CSVLogger, Logger
+from torch import Tensor
+
+from gnclightning.config import TrainConfig, save
+from gnclightning.config.train import (
+    EllipsesTrainDataConfig,
+    EnergyPriorConfig,
+    FolderTrainDataConfig,
+    VEConfig,
+    VPConfig,
+)
+from gnclightning.errors import UserError
+from gnclightning.networks import UNet, UNetConfig
+from gnclightning.priors import (
+    Form,
+    NetworkEnergy,
+    NetworkPrior,
+    NetworkScore,
+    PriorMetadata,
+    load_prior,
+)
+from gnclightning.sde import SDE, VESDE, VPSDE
+from gnclightning.tracking import wandb_logger
+from gnclightning.training.callbacks import PriorExport, ReconstructionCallback, ValidationProblem
+from gnclightning.training.data import EllipsesDataModule, FolderDataModule, ImageDataModule
+from gnclightning.training.module import DenoisingModule, TrainingPlan
+
+WEIGHTS = "prior.safetensors"
+LAST = "last"
+
+
+def run_training(config: TrainConfig) -> None:
+    """Train as configured; goes on from the last checkpoint of the run folder if there is one.
+
+    Raises:
+        UserError: anything that the configuration, the data or the run folder get wrong; before
+            training starts.
+    """
+    output = Path(config.output)
+    output.mkdir(parents=True, exist_ok=True)
+    checkpoint = output / f"{LAST}.ckpt"
+    resume = checkpoint if config.resume and checkpoint.is_file() else None
+    L.seed_everything(config.seed, verbose=False)
+    data = build_data(config)
+    prior = build_prior(config)
+    prior.network.check_size(data.image_shape)
+    trainer = build_trainer(config, data, output)
+    module = DenoisingModule(prior, build_plan(config))
+    if resume is not None:
+        _check_resumable(resume, module)
+    if trainer.is_global_zero:
+        save(config, output / "config.yaml")
+    trainer.fit(module, data, ckpt_path=resume, weights_only=True)
+
+
+def build_sde(config: TrainConfig) -> SDE:
+    """The forward diffusion."""
+    match config.sde:
+        case VPConfig(beta_min=low, beta_max=high):
+            return VPSDE(low, high)
+        case VEConfig(sigma_min=low, sigma_max=high):
+            return VESDE(low, high)
+    raise AssertionError(config.sde)
+
+
+def build_prior(config: TrainConfig) -> NetworkPrior:
+    """A fresh prior, or one with the weights of `config.init`."""
+    n = config.network
+    shape = UNetConfig(n.channels, n.multipliers, n.blocks, n.unshuffle, n.embedding)
+    network = UNet(shape)
+    if isinstance(config.prior, EnergyPriorConfig):
+        prior = NetworkEnergy(build_sde(config), network, Form(config.prior.form))
+    else:
+        prior = NetworkScore(build_sde(config), network)
+    if config.init is not None:
+        _warm_start(prior, config.init)
+    return prior
+
+
+def _warm_start(prior: NetworkPrior, path: str) -> None:
+    """Copy the weights of another prior; network and diffusion must be the same."""
+    source, _ = load_prior(path)
+    pairs = {
+        "network": (prior.network.config.to_dict(), source.network.config.to_dict()),
+        "sde": (prior.sde.to_dict(), source.sde.to_dict()),
+    }
+    for name, (wanted, found) in pairs.items():
+        if wanted != found:
+            raise UserError(
+                f"init={path} has another {name}: expected {wanted}, got {found}; "
+                f"set {name}.* to what the weights were trained with"
+            )
+    prior.network.load_state_dict(source.network.state_dict())
+
+
+def build_data(config: TrainConfig) -> ImageDataModule:
+    """The data module."""
+    data, batch_size = config.data, config.optimizer.batch_size
+    if isinstance(data, EllipsesTrainDataConfig):
+        return EllipsesDataModule(
+            batch_size, data.train_count, data.validation_count, data.size, data.workers, data.seed
+        )
+    assert isinstance(data, FolderTrainDataConfig)
+    return FolderDataModule(
+        data.path, batch_size, data.validation_fraction, data.workers, config.seed
+    )
+
+
+def build_plan(config: TrainConfig) -> TrainingPlan:
+    """Learning rates and times."""
+    optimizer, times = config.optimizer, config.time_sampling
+    return TrainingPlan(
+        steps=config.trainer.max_steps,
+        matrix_lr=optimizer.matrix_lr,
+        lr=optimizer.lr,
+        warmup=optimizer.warmup_steps,
+        t_min=times.t_min,
+        skew=times.skew,
+        seed=config.seed,
+    )
+
+
+def build_trainer(config: TrainConfig, data: ImageDataModule, output: Path) -> L.Trainer:
+    """Lightning's Trainer with its callbacks and loggers."""
+    t = config.trainer
+    return L.Trainer(
+        default_root_dir=output,
+        accelerator=t.accelerator,
+        devices=t.devices,
+        num_nodes=t.num_nodes,
+        strategy=t.strategy,
+        precision=t.precision,
+        max_steps=t.max_steps,
+        max_time=t.max_time,
+        accumulate_grad_batches=t.accumulate_grad_batches,
+        gradient_clip_val=config.optimizer.gradient_clip or None,
+        log_every_n_steps=t.log_every_n_steps,
+        val_check_interval=t.val_check_interval,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        callbacks=_callbacks(config, data, output),
+        logger=_loggers(config, output),
+        enable_progress_bar=config.progress,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        # An energy's score needs autograd during validation.
+        inference_mode=False,
+    )
+
+
+def _callbacks(config: TrainConfig, data: ImageDataModule, output: Path) -> list[Callback]:
+    """In the order that they need: what looks at averaged weights before the averaging."""
+    t = config.trainer
+    callbacks: list[Callback] = []
+    if config.reconstruction.every_n_steps:
+        images = data.validation_images[: config.reconstruction.count]
+        problem = ValidationProblem(images, config.reconstruction.steps)
+        callbacks.append(ReconstructionCallback(problem, config.reconstruction.every_n_steps))
+    devices = t.devices if isinstance(t.devices, int) else 1
+    per_step = config.optimizer.batch_size * t.accumulate_grad_batches * devices * t.num_nodes
+    callbacks.append(PriorExport(output / WEIGHTS, build_metadata(config, data), per_step))
+    if config.ema.decay:
+        callbacks.append(EMAWeightAveraging(decay=config.ema.decay))
+    callbacks.append(
+        ModelCheckpoint(
+            dirpath=output,
+            filename=LAST,
+            every_n_train_steps=t.checkpoint_every_n_steps,
+            save_on_train_epoch_end=False,
+            enable_version_counter=False,
+        )
+    )
+    callbacks.append(LearningRateMonitor("step"))
+    if config.progress:
+        callbacks.append(RichProgressBar())
+    return callbacks
+
+
+def build_metadata(config: TrainConfig, data: ImageDataModule) -> PriorMetadata:
+    """The description that travels with the weights."""
+    metadata = PriorMetadata(
+        image_shape=data.image_shape,
+        training={
+            "data": config.data.name,
+            "parametrisation": config.prior.parametrisation,
+            "initialised_from": _origin(config.init),
+            "ema_decay": config.ema.decay,
+            "precision": config.trainer.precision,
+            "hardware": f"{platform.machine()}, {torch.get_num_threads()} CPU threads"
+            if not torch.cuda.is_available()
+            else torch.cuda.get_device_name(),
+        },
+    )
+    if isinstance(config.data, FolderTrainDataConfig):
+        return replace(
+            metadata,
+            pixel_size=config.data.pixel_size,
+            length_unit=config.data.unit,
+            intensity_unit=config.data.intensity_unit,
+        )
+    return metadata
+
+
+def _origin(init: str | None) -> object:
+    """How the weights that training started from were trained."""
+    return None if init is None else load_prior(init)[1].training
+
+
+def _loggers(config: TrainConfig, output: Path) -> list[Logger]:
+    csv = CSVLogger(output, name="logs", version="")
+    wandb = wandb_logger(config.logger.mode, config.logger.project, config.logger.name, output)
+    return [csv] if wandb is None else [csv, wandb]
+
+
+def _check_resumable(path: Path, module: DenoisingModule) -> None:
+    """Refuse a checkpoint of another network before Lightning starts."""
+    try:
+        state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)[
+            "state_dict"
+        ]
+    except Exception as error:
+        raise UserError(
+            f"{path} is not a checkpoint of this program ({type(error).__name__}); move it away, "
+            "or give resume=false to start anew"
+        ) from error
+    wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in state.items()}
+    if wanted != found:
+        raise UserError(
+            f"{path} holds another network than the configuration describes; use the "
+            "configuration saved beside it, another output=FOLDER, or resume=false"
+        )

@@ -1,0 +1,200 @@
+"""The command-line programs: settings in, one line out where something is wrong.
+
+What takes long to import (PyTorch, Lightning, W&B) is imported only once the settings are known to
+be good, so `--help`, `--print-config` and mistakes answer at once.
+"""
+
+import argparse
+import errno
+import os
+import shutil
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, NoReturn, TypeVar
+
+from gnclightning.config import (
+    ReconstructConfig,
+    TrainConfig,
+    load_reconstruct_config,
+    load_train_config,
+    schema_help,
+    to_yaml,
+)
+from gnclightning.errors import UserError
+
+ConfigT = TypeVar("ConfigT", ReconstructConfig, TrainConfig)
+
+_OPTIONS = """\
+options:
+  --config FILE   YAML file with settings
+  key=value       a setting, in place of the default and of the file's
+  --print-config  print all settings as YAML and stop
+  --debug         show where an error was raised
+  --help, -h      print this text and stop
+
+A setting such as data.name chooses a variant. Settings of other variants are refused; what a file
+says about a variant is dropped when the command line chooses another. Lists: methods=[fbp,tv].
+"""
+_ANOTHER_FOLDER = "or choose another folder with output=FOLDER"
+_REMEDIES = {
+    errno.ENOENT: "check the path",
+    errno.EACCES: f"check its permissions, {_ANOTHER_FOLDER}",
+    errno.EROFS: f"make it writable, {_ANOTHER_FOLDER}",
+    errno.ENOSPC: f"free some space, {_ANOTHER_FOLDER}",
+    errno.EDQUOT: f"free some space, {_ANOTHER_FOLDER}",
+}
+
+
+@dataclass(frozen=True)
+class _Program(Generic[ConfigT]):
+    """What distinguishes one program from the other."""
+
+    schema: type[ConfigT]
+    load: Callable[[str | None, Sequence[str]], ConfigT]
+    run: Callable[[ConfigT], None]
+    examples: tuple[str, ...]
+    interrupted: str
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; settings are written key=value, see --help")
+
+
+def reconstruct(arguments: Sequence[str] | None = None) -> int:
+    """Run a reconstruction.
+
+    Args:
+        arguments: those of the command line; None takes them from `sys.argv`.
+
+    Returns:
+        The exit status: 0, 2 after a mistake that the user can mend, 130 after an interruption.
+    """
+    program = _Program(
+        ReconstructConfig,
+        load_reconstruct_config,
+        _run_reconstruction,
+        examples=(
+            "",
+            "solver.name=gradient_like solver.steps=100 data.count=4 seed=7 output=runs/try",
+            "data.name=folder data.path=images.npy logger.mode=disabled",
+            "--config configs/reconstruct/gnc_flow.yaml",
+        ),
+        interrupted="finished images are kept in the run folder; give the command again, "
+        "with overwrite=true or another output=FOLDER, for all of them",
+    )
+    return _main(program, sys.argv[1:] if arguments is None else arguments)
+
+
+def train(arguments: Sequence[str] | None = None) -> int:
+    """Train a prior; argument and exit status as for `reconstruct`."""
+    program = _Program(
+        TrainConfig,
+        load_train_config,
+        _run_training,
+        examples=(
+            "--config configs/train/ellipses_score.yaml",
+            "--config configs/train/ellipses_energy.yaml trainer.max_steps=200",
+            "data.name=folder data.path=images.npy output=runs/own",
+        ),
+        interrupted="the last checkpoint is kept in the run folder; give the same command again "
+        "to go on from there",
+    )
+    return _main(program, sys.argv[1:] if arguments is None else arguments)
+
+
+def _run_reconstruction(config: ReconstructConfig) -> None:
+    from gnclightning import build
+
+    build.run_reconstruction(config)
+
+
+def _run_training(config: TrainConfig) -> None:
+    from gnclightning import build
+
+    build.run_training(config)
+
+
+def _main(program: _Program[ConfigT], arguments: Sequence[str]) -> int:
+    """Run a program; mistakes that the user can mend become one line and a status."""
+    try:
+        _run(program, arguments)
+    except (UserError, OSError) as error:
+        if "--debug" in arguments:
+            traceback.print_exc()
+        return _complain(f"error: {_describe(error)}", status=2)
+    except KeyboardInterrupt:
+        return _complain(f"interrupted: {program.interrupted}", status=130)
+    except SystemExit as leaving:
+        # Lightning's Trainer turns the interruption of a fit into SystemExit(1).
+        if not isinstance(leaving.__context__, KeyboardInterrupt):
+            raise
+        return _complain(f"interrupted: {program.interrupted}", status=130)
+    return 0
+
+
+def _run(program: _Program[ConfigT], arguments: Sequence[str]) -> None:
+    options = _parse(arguments)
+    if options.help:
+        return _print(_help(program))
+    config = program.load(options.config, options.overrides)
+    if options.print_config:
+        return _print(to_yaml(config))
+    return program.run(config)
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = _Parser(add_help=False, allow_abbrev=False)
+    parser.add_argument("overrides", nargs="*")
+    parser.add_argument("--config")
+    parser.add_argument("--help", "-h", action="store_true")
+    parser.add_argument("--print-config", action="store_true")
+    parser.add_argument("--debug", action="store_true")
+    return parser.parse_intermixed_args(arguments)
+
+
+def _help(program: _Program[ConfigT]) -> str:
+    name = Path(sys.argv[0]).name
+    command = f"python {name}" if name.endswith(".py") else name
+    width = min(max(shutil.get_terminal_size().columns, 80), 120)
+    examples = [f"  {command} {example}".rstrip() for example in program.examples]
+    return "\n".join(
+        [
+            f"usage: {command} [--config FILE] [key=value ...] [--print-config] [--debug] [--help]",
+            "",
+            str(program.schema.__doc__),
+            "",
+            _OPTIONS,
+            "examples:",
+            *examples,
+            "",
+            "settings, as key=default:",
+            "",
+            schema_help(program.schema, width),
+        ]
+    )
+
+
+def _print(text: str) -> None:
+    try:
+        print(text.rstrip("\n"), flush=True)
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _describe(error: UserError | OSError) -> str:
+    """An error in one line, with a remedy where the system gave none."""
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        place = f": {error.filename}" if error.filename else ""
+        remedy = _REMEDIES.get(error.errno or 0)
+        text = error.strerror + place + (f"; {remedy}" if remedy else "")
+    return " ".join(text.split())
+
+
+def _complain(line: str, status: int) -> int:
+    print(line, file=sys.stderr)
+    return status

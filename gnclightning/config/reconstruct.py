@@ -1,0 +1,191 @@
+"""The schema of a reconstruction. Equations are those of arXiv 2404.18699."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from gnclightning.config.common import SEEDS, ImageLoggerConfig
+from gnclightning.config.sections import FieldError, Section, bounded, one_of
+from gnclightning.config.solver import (
+    GNCFlowConfig,
+    GradientDescentConfig,
+    GradientLikeConfig,
+    PreconditionedConfig,
+    SolverConfig,
+)
+from gnclightning.errors import UserError
+
+
+@dataclass(kw_only=True)
+class PriorSourceConfig(Section):
+    """The learned prior."""
+
+    path: str = "ellipses-128"
+    """Name of shipped weights, or a file or folder of weights."""
+    evaluate_at: Literal["x", "scaled"] = "x"
+    """Where the regulariser is evaluated: at x, or scaled: at gamma_t x (Gaussian homotopy)."""
+
+
+@dataclass(kw_only=True)
+class DataConfig(Section):
+    """Images that are measured and reconstructed."""
+
+    name: str
+    """Where the images come from."""
+
+
+@dataclass(kw_only=True)
+class DemoDataConfig(DataConfig):
+    """Held-out phantoms and one real CT slice, 128 x 128."""
+
+    name: str = "demo"
+    count: int = bounded(9, ">= 1")
+    """Images; from 9 on the last is the real CT slice, all others are phantoms."""
+
+
+@dataclass(kw_only=True)
+class EllipsesDataConfig(DataConfig):
+    """ELLIPSES phantoms that training never sees."""
+
+    name: str = "ellipses"
+    count: int = bounded(8, ">= 1")
+    """Images."""
+    size: int = bounded(128, ">= 3")
+    """Height and width of an image, in pixels."""
+    split: Literal["test", "validation"] = "test"
+    """The set that the phantoms are drawn from."""
+    start: int = bounded(0, ">= 0")
+    """Index of the first phantom within the set."""
+
+
+@dataclass(kw_only=True)
+class FolderDataConfig(DataConfig):
+    """Own images in [0,1]."""
+
+    name: str = "folder"
+    path: str
+    """An .npy file, (H,W) or (N,H,W), a greyscale PNG, or a folder of such files."""
+    count: int | None = bounded(None, ">= 1")
+    """Images, the first ones; null: all."""
+
+
+@dataclass(kw_only=True)
+class GeometryConfig(Section):
+    """Parallel-beam geometry; angles lie at the midpoints of equal parts of [0, pi)."""
+
+    angles: int = bounded(60, ">= 1")
+    """Projection angles."""
+    detector_count: int | None = bounded(None, ">= 1")
+    """Detector bins; null: as many as cover the diagonal of the image."""
+    detector_spacing: float | None = bounded(None, "> 0")
+    """Width of a detector bin, in geometry.unit; null: the bins cover the diagonal."""
+    pixel_size: float = bounded(1.0, "> 0")
+    """Width of a pixel, in geometry.unit."""
+    unit: str = "pixel"
+    """Name of the length unit, such as mm."""
+
+
+@dataclass(kw_only=True)
+class FBPConfig(Section):
+    """Filtered back-projection."""
+
+    filter: Literal["ramp", "hann", "shepp-logan"] = "ramp"
+    """Filter, here and where start=fbp."""
+
+
+@dataclass(kw_only=True)
+class NoiseConfig(Section):
+    """Gaussian measurement noise."""
+
+    relative: float = bounded(0.1, ">= 0")
+    """Standard deviation as a part of the mean absolute value of each sinogram."""
+    absolute: float | None = bounded(None, ">= 0")
+    """Standard deviation in sinogram units; replaces noise.relative unless null."""
+    seed: int | None = bounded(None, SEEDS)
+    """Seed of the noise; null: derived from seed."""
+
+    @property
+    def level(self) -> float:
+        """The level in force: zero means that the measurements are exact."""
+        return self.relative if self.absolute is None else self.absolute
+
+
+@dataclass(kw_only=True)
+class AlphaConfig(Section):
+    """Weight alpha of the regulariser."""
+
+    rule: Literal["auto", "constant", "noise_scale"] = "auto"
+    """auto: from the noise level; constant: alpha; noise_scale: alpha nu_t / gamma_t."""
+    value: float | None = bounded(None, "> 0")
+    """constant, noise_scale: alpha (required); auto: factor of the squared noise level,
+    null: 0.5."""
+    power: float = bounded(0.5, ">= 0")
+    """auto: exponent of nu_t / gamma_t, relative to t_min."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.value is None and self.rule != "auto":
+            raise FieldError(self, "value", f"expected a number with rule={self.rule}, got null")
+
+    @property
+    def weight(self) -> float:
+        """`value`, or for the rule auto its default: near the best measured, MAP theory says 1."""
+        return 0.5 if self.value is None else self.value
+
+
+@dataclass(kw_only=True)
+class TVConfig(Section):
+    """Total variation, the method to compare with."""
+
+    weight: float | None = bounded(None, "> 0")
+    """Weight of the total variation; null: from the noise level."""
+    iterations: int = bounded(400, ">= 1")
+    """Iterations of the primal-dual method."""
+
+
+@dataclass(kw_only=True)
+class ReconstructConfig(Section):
+    """Reconstruct images from simulated sparse-view, noisy projections."""
+
+    output: str | None = None
+    """Run folder; null: a new one below runs/, named by date and time."""
+    overwrite: bool = False
+    """Whether a run folder that is not empty may be written to."""
+    seed: int = bounded(0, SEEDS)
+    """Seed that noise and starts are derived from."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute; auto: cuda if there is one, else cpu."""
+    batch_size: int = bounded(8, ">= 1")
+    """Images reconstructed together."""
+    methods: list[Literal["fbp", "tv"]] = field(default_factory=lambda: ["fbp", "tv"])
+    """Methods to compare the solver with."""
+    start: Literal["random", "fbp"] = "random"
+    """Where the solver starts: N(0, I), or the filtered back-projection."""
+    start_seed: int | None = bounded(None, SEEDS)
+    """Seed of random starts; null: derived from seed."""
+    progress: bool = True
+    """Whether to show a progress bar."""
+    prior: PriorSourceConfig = field(default_factory=PriorSourceConfig)
+    data: DataConfig = field(
+        default_factory=DemoDataConfig,
+        metadata=one_of(DemoDataConfig, EllipsesDataConfig, FolderDataConfig),
+    )
+    geometry: GeometryConfig = field(default_factory=GeometryConfig)
+    noise: NoiseConfig = field(default_factory=NoiseConfig)
+    alpha: AlphaConfig = field(default_factory=AlphaConfig)
+    solver: SolverConfig = field(
+        default_factory=PreconditionedConfig,
+        metadata=one_of(
+            PreconditionedConfig, GradientLikeConfig, GNCFlowConfig, GradientDescentConfig
+        ),
+    )
+    fbp: FBPConfig = field(default_factory=FBPConfig)
+    tv: TVConfig = field(default_factory=TVConfig)
+    logger: ImageLoggerConfig = field(default_factory=ImageLoggerConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.alpha.rule == "auto" and self.noise.level == 0:
+            raise UserError(
+                "alpha.rule=auto derives the weight from the noise level, which is 0: "
+                "give alpha.rule=constant alpha.value=NUMBER, or some noise"
+            )

@@ -1,0 +1,91 @@
+"""The schema of the solvers: what they share is written once, and inherited."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from gnclightning.config.sections import FieldError, Section, bounded
+
+
+@dataclass(kw_only=True)
+class SolverConfig(Section):
+    """The algorithm, with backtracking along the Armijo rule."""
+
+    name: str
+    """Which algorithm."""
+    steps: int = bounded(40, ">= 1")
+    """Iterations."""
+    t_min: float = bounded(1e-3, "> 0, <= 1")
+    """Smallest time: the objective f is the one smoothed to this time."""
+    first_step: float = bounded(1.0, "> 0")
+    """Step size that the first line search tries first."""
+    armijo: float = bounded(1e-3, "> 0, < 1")
+    """Constant of the Armijo rule: part of the predicted decrease that a step must reach."""
+    shrink: float = bounded(0.5, "> 0, < 1")
+    """Factor of the step size after a rejected trial."""
+    max_trials: int = bounded(15, ">= 1")
+    """Trials of a line search before it fails."""
+    nonmonotone: int = bounded(0, ">= 0")
+    """Former values that a step may be compared with, besides the current; 0: monotone."""
+    gradient_tolerance: float = bounded(0.0, ">= 0")
+    """Stop once the gradient norm falls to this part of its first value; 0: never."""
+
+
+@dataclass(kw_only=True)
+class GraduatedConfig(SolverConfig):
+    """A solver whose direction follows a schedule of smoothing times."""
+
+    t_max: float = bounded(1.0, "> 0, <= 1")
+    """Time of the first, smoothest objective."""
+    schedule: Literal["log", "linear"] = "log"
+    """Spacing of the times from t_max down to t_min."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.t_min > self.t_max:
+            raise FieldError(self, "t_min", f"expected <= t_max={self.t_max}, got {self.t_min}")
+
+
+@dataclass(kw_only=True)
+class FirstOrderConfig(SolverConfig):
+    """A solver without preconditioner: many steps, of Barzilai-Borwein size."""
+
+    steps: int = bounded(300, ">= 1")
+    first_step: float = bounded(0.01, "> 0")
+    barzilai_borwein: float = bounded(4.0, "> 0")
+    """Factor of the second Barzilai-Borwein step that later line searches try first."""
+
+
+@dataclass(kw_only=True)
+class PreconditionedConfig(GraduatedConfig):
+    """Gradient-like method in the metric of A*A + rho_t I; few iterations."""
+
+    name: str = "preconditioned"
+    cg_steps: int = bounded(5, ">= 1")
+    """Conjugate-gradient steps for each direction."""
+    damping: float = bounded(1.0, "> 0")
+    """kappa in rho_t = kappa alpha_t / nu_t^2."""
+
+
+@dataclass(kw_only=True)
+class GradientLikeConfig(FirstOrderConfig, GraduatedConfig):
+    """Algorithm 2: gradient-like directions, smoothing adapted to the descent condition."""
+
+    name: str = "gradient_like"
+
+
+@dataclass(kw_only=True)
+class GNCFlowConfig(FirstOrderConfig, GraduatedConfig):
+    """Algorithm 1: graduated non-convexity flow along a fixed schedule."""
+
+    name: str = "gnc_flow"
+    step_rule: Literal["armijo", "constant"] = "armijo"
+    """armijo: line search; constant: constant_step times t, without line search."""
+    constant_step: float = bounded(5e-4, "> 0")
+    """Step size of step_rule=constant."""
+
+
+@dataclass(kw_only=True)
+class GradientDescentConfig(FirstOrderConfig):
+    """Gradient descent on f, without graduation: the baseline."""
+
+    name: str = "gradient_descent"

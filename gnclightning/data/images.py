@@ -1,0 +1,62 @@
+"""A set of named images in [0, 1], checked once so that nothing later needs to."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gnclightning.errors import UserError
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images with what a run needs to know about each of them.
+
+    Attributes:
+        images: (N, 1, H, W), float32, values in [0, 1] without unit.
+        names: one per image, unique; they appear in tables and figures.
+        seeds: one integer per image for its measurement noise and its random start. It belongs to
+            the image's place in its source (a phantom's index, the number of an image in a
+            folder), so that an image gets the same noise however many others run with it.
+
+    Raises:
+        UserError: an image is not finite, not in [0, 1] or constant, or two share a name.
+    """
+
+    images: Tensor
+    names: tuple[str, ...]
+    seeds: tuple[int, ...]
+
+    def __post_init__(self):
+        assert self.images.ndim == 4
+        assert self.images.shape[1] == 1
+        assert self.images.dtype == torch.float32
+        assert len(self.images) == len(self.names) == len(self.seeds) > 0
+        for name, image in zip(self.names, self.images, strict=True):
+            _check(name, image)
+        name, uses = Counter(self.names).most_common(1)[0]
+        if uses > 1:
+            raise UserError(f"expected one image per name, got {uses} named {name}: rename them")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def _check(name: str, image: Tensor) -> None:
+    wrong = int((~image.isfinite()).sum())
+    if wrong:
+        raise UserError(
+            f"image {name}: expected finite values, got {wrong} NaN or infinite of "
+            f"{image.numel()} pixels: replace them"
+        )
+    low, high = (value.item() for value in image.aminmax())
+    if low == high:
+        raise UserError(
+            f"image {name}: expected structure, got the constant {low:g}: leave this image out"
+        )
+    if low < 0 or high > 1:
+        raise UserError(
+            f"image {name}: expected values in [0, 1], got {low:g} to {high:g}: "
+            "scale all images by one affine map, e.g. (x - low) / (high - low), and clip"
+        )

@@ -1,0 +1,220 @@
+"""Time-conditional U-Net with a float32 shell around a core that may run in bfloat16.
+
+The image enters through pixel unshuffling: the core works at half resolution (or less), which is
+four times cheaper than a plain U-Net of equal size. At t = 1e-3 the noise (0.01) is below the
+resolution of bfloat16 for an image in [0,1], so the first and the last convolution always run in
+float32; the first one sees differences of neighbouring pixels, scales them by the noise level, and
+only then may the core round.
+
+Smooth activations and GroupNorm have second derivatives, which energy priors need; there is no
+attention, whose fused kernels have none.
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gnclightning.errors import UserError
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """Shape of a `UNet`.
+
+    Attributes:
+        channels: width at the finest level of the core; a multiple of 8.
+        multipliers: width of each level as a multiple of `channels`.
+        blocks: residual blocks of each level (on the way down, and again on the way up).
+        unshuffle: factor of the pixel unshuffling before the core.
+        embedding: width of the noise-level embedding.
+        image_channels: channels of the image.
+    """
+
+    channels: int = 32
+    multipliers: Sequence[int] = (1, 2, 4, 4)
+    blocks: Sequence[int] = (1, 1, 1, 1)
+    unshuffle: int = 2
+    embedding: int = 128
+    image_channels: int = 1
+
+    def __post_init__(self) -> None:
+        if len(self.multipliers) != len(self.blocks):
+            raise UserError(
+                "network.multipliers and network.blocks need one entry per level, got "
+                f"{list(self.multipliers)} and {list(self.blocks)}"
+            )
+        if self.channels % GROUPS:
+            raise UserError(f"network.channels must be a multiple of {GROUPS}, got {self.channels}")
+
+    @property
+    def stride(self) -> int:
+        """Height and width of an image must be multiples of this."""
+        return self.unshuffle * 2 ** (len(self.multipliers) - 1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for the metadata of a checkpoint."""
+        values = asdict(self)
+        return {k: list(v) if isinstance(v, Sequence) else v for k, v in values.items()}
+
+
+GROUPS = 8
+
+
+class Conv2d(nn.Module):
+    """A convolution whose kernel is stored as the matrix (out, height * width * in).
+
+    As a matrix it can be trained by Muon (`torch.optim.Muon` takes matrices only), and the layout
+    is channels-last without a copy.
+    """
+
+    def __init__(self, inputs: int, outputs: int, size: int, stride: int = 1, zero: bool = False):
+        super().__init__()
+        self.size, self.stride = size, stride
+        fan_in = inputs * size * size
+        bound = 0.0 if zero else fan_in**-0.5
+        self.weight = nn.Parameter(torch.empty(outputs, fan_in).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in, H, W) -> (B, out, H / stride, W / stride)."""
+        kernel = self.weight.view(self.weight.shape[0], self.size, self.size, -1)
+        padding = self.size // 2 if self.stride == 1 else 0
+        return F.conv2d(x, kernel.permute(0, 3, 1, 2), self.bias, self.stride, padding)
+
+
+class NoiseEmbedding(nn.Module):
+    """Fourier features of the log noise-to-signal ratio, then a two-layer perceptron.
+
+    The log of nu_t/gamma_t, not t, is embedded: it resolves small t, where images are decided.
+    """
+
+    frequencies: Tensor
+
+    def __init__(self, width: int):
+        super().__init__()
+        frequencies = torch.logspace(math.log10(0.2), math.log10(8.0), 16)
+        self.register_buffer("frequencies", frequencies, persistent=False)
+        self.layers = nn.Sequential(
+            nn.Linear(32, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
+        )
+
+    def forward(self, noise_to_signal: Tensor) -> Tensor:
+        """(B,) -> (B, width)."""
+        phase = noise_to_signal.log()[:, None] * self.frequencies
+        return self.layers(torch.cat([phase.sin(), phase.cos()], dim=1))
+
+
+class Modulation(nn.Module):
+    """Scale and shift of feature maps by the embedding; starts as the identity."""
+
+    def __init__(self, embedding: int, channels: int):
+        super().__init__()
+        self.linear = nn.Linear(embedding, 2 * channels)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
+        """(B, C, H, W), (B, E) -> (B, C, H, W)."""
+        log_scale, shift = self.linear(embedding)[:, :, None, None].chunk(2, dim=1)
+        return h * log_scale.exp() + shift
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(silu(modulate(conv(silu(norm(x)))))); starts as the identity."""
+
+    def __init__(self, channels: int, embedding: int):
+        super().__init__()
+        self.norm = nn.GroupNorm(GROUPS, channels)
+        self.first = Conv2d(channels, channels, 3)
+        self.modulation = Modulation(embedding, channels)
+        self.second = Conv2d(channels, channels, 3, zero=True)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """(B, C, H, W), (B, E) -> (B, C, H, W)."""
+        h = self.first(F.silu(self.norm(x)))
+        return x + self.second(F.silu(self.modulation(h, embedding)))
+
+
+class Level(nn.ModuleList):
+    """The residual blocks of one resolution."""
+
+    def __init__(self, count: int, channels: int, embedding: int):
+        super().__init__(ResidualBlock(channels, embedding) for _ in range(count))
+
+    def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
+        """(B, C, H, W), (B, E) -> (B, C, H, W)."""
+        for block in self:
+            h = block(h, embedding)
+        return h
+
+
+class UNet(nn.Module):
+    """F(x, nu/gamma): (B, C, H, W), (B,) -> (B, C, H, W), float32 in, float32 out."""
+
+    def __init__(self, config: UNetConfig):
+        super().__init__()
+        self.config = config
+        widths = [config.channels * m for m in config.multipliers]
+        packed = config.image_channels * config.unshuffle**2
+        base, embedding = config.channels, config.embedding
+        self.embedding = NoiseEmbedding(embedding)
+        self.enter = Conv2d(packed, base, 3)
+        self.enter_modulation = Modulation(embedding, base)
+        levels = list(zip(config.blocks, widths, strict=True))
+        self.down_levels = nn.ModuleList(Level(n, w, embedding) for n, w in levels)
+        self.up_levels = nn.ModuleList(Level(n, w, embedding) for n, w in levels[:-1])
+        steps = list(itertools.pairwise(widths))
+        self.shrink = nn.ModuleList(Conv2d(fine, coarse, 2, stride=2) for fine, coarse in steps)
+        self.grow = nn.ModuleList(Conv2d(coarse, 4 * fine, 1) for fine, coarse in steps)
+        self.leave_norm = nn.GroupNorm(GROUPS, base)
+        self.leave = Conv2d(2 * base, packed, 3)
+
+    def forward(self, x: Tensor, noise_to_signal: Tensor) -> Tensor:
+        """Evaluate the network.
+
+        Args:
+            x: images (B, C, H, W), H and W multiples of `config.stride`.
+            noise_to_signal: nu_t / gamma_t, (B,), positive.
+        """
+        self.check_size(x.shape[-2:])
+        with torch.autocast(x.device.type, enabled=False):
+            embedding = self.embedding(noise_to_signal.to(x.dtype))
+            packed = F.pixel_unshuffle(x, self.config.unshuffle)
+            features = self.enter(packed.contiguous(memory_format=torch.channels_last))
+            features = self.enter_modulation(features, embedding)
+        h = self._core(features, embedding)
+        with torch.autocast(x.device.type, enabled=False):
+            h = F.silu(self.leave_norm(h.to(x.dtype)))
+            return F.pixel_shuffle(
+                self.leave(torch.cat([h, features], dim=1)), self.config.unshuffle
+            )
+
+    def _core(self, h: Tensor, embedding: Tensor) -> Tensor:
+        if torch.is_autocast_enabled(h.device.type):
+            h = h.to(torch.get_autocast_dtype(h.device.type))
+        skips: list[Tensor] = []
+        for level, shrink in zip(self.down_levels, self.shrink, strict=False):
+            h = level(h, embedding)
+            skips.append(h)
+            h = shrink(h)
+        h = self.down_levels[-1](h, embedding)
+        for level, grow, skip in zip(
+            reversed(self.up_levels), reversed(self.grow), reversed(skips), strict=True
+        ):
+            h = level(F.pixel_shuffle(grow(h), 2) + skip, embedding)
+        return h
+
+    def check_size(self, shape: Sequence[int]) -> None:
+        """Raise `UserError` unless images of this (H, W) fit the network's stride."""
+        stride = self.config.stride
+        if any(n % stride for n in shape):
+            raise UserError(
+                f"the network needs image sides that are multiples of {stride}, got "
+                f"{tuple(shape)}; pad or crop the images"
+            )

@@ -1,0 +1,179 @@
+"""The variational objective f and its graduated family (arXiv 2404.18699, eqs. 8, 9 and 15).
+
+F(x,t) = 1/2 |A x - y|^2 + alpha_t R(x,t) and f = F(., t_min), per image of a batch.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from gnclightning.errors import UserError
+from gnclightning.operators import LinearOperator
+from gnclightning.priors import EnergyPrior
+from gnclightning.problem import Point, Ray
+from gnclightning.sde import SDE
+from gnclightning.tensors import expand, squared_norm
+
+
+@dataclass(frozen=True)
+class Alpha:
+    """Regularisation weight alpha_t = scale * (nu_t / gamma_t)^power, per image.
+
+    Attributes:
+        sde: gives nu_t and gamma_t.
+        scale: (B,) or (1,), positive.
+        power: 0 constant; 1 the paper's rule (Section 4.2).
+    """
+
+    sde: SDE
+    scale: Tensor
+    power: float
+
+    def __call__(self, t: Tensor) -> Tensor:
+        """alpha_t, t (B,) -> (B,) float64."""
+        return self.scale * self.sde.noise_to_signal(t.double()) ** self.power
+
+    def select(self, index: Tensor) -> "Alpha":
+        """The weights of the images `index`."""
+        return self if len(self.scale) == 1 else replace(self, scale=self.scale[index])
+
+    @classmethod
+    def constant(cls, sde: SDE, value: float) -> "Alpha":
+        """alpha_t = value."""
+        return cls(sde, torch.tensor([value], dtype=torch.float64), 0.0)
+
+    @classmethod
+    def noise_scale(cls, sde: SDE, value: float) -> "Alpha":
+        """alpha_t = value * nu_t / gamma_t, the paper's rule."""
+        return cls(sde, torch.tensor([value], dtype=torch.float64), 1.0)
+
+    @classmethod
+    def from_noise_level(
+        cls, sde: SDE, sigma_y: Tensor, t_min: float, factor: float = 0.5, power: float = 0.5
+    ) -> "Alpha":
+        """alpha_tmin = factor * sigma_y^2 per image, growing with t as (nu/gamma)^power.
+
+        Maximum a posteriori estimation under noise of standard deviation sigma_y (B,) asks for
+        factor 1 at t_min.
+        """
+        reference = sde.noise_to_signal(torch.tensor([t_min], dtype=torch.float64))
+        scale = factor * sigma_y.double() ** 2 / reference.to(sigma_y.device) ** power
+        return cls(sde, scale, power)
+
+
+class GraduatedObjective:
+    """F(., t) for one measurement per image; implements `problem.Problem`.
+
+    Args:
+        operator: A.
+        y: measurements (B, ...).
+        prior: R(., t) and its gradient.
+        alpha: regularisation weight.
+        t_min: f = F(., t_min).
+        damping: kappa in rho_t = kappa alpha_t / nu_t^2, the curvature of alpha_t R that the
+            preconditioner assumes.
+        cg_steps: conjugate-gradient steps of the preconditioner.
+    """
+
+    def __init__(
+        self,
+        operator: LinearOperator,
+        y: Tensor,
+        prior: EnergyPrior,
+        alpha: Alpha,
+        t_min: float,
+        damping: float = 1.0,
+        cg_steps: int = 5,
+    ):
+        if not t_min > 0:
+            raise UserError(f"t_min must be positive, got {t_min}")
+        self.operator = operator
+        self.y = y
+        self.prior = prior
+        self.alpha = alpha
+        self.t_min = t_min
+        self.damping = damping
+        self.cg_steps = cg_steps
+
+    @property
+    def preconditioner_cost(self) -> int:
+        """One A and one A* in each step of conjugate gradients."""
+        return self.cg_steps
+
+    def select(self, index: Tensor) -> "GraduatedObjective":
+        """The objective of the images `index`."""
+        return GraduatedObjective(
+            self.operator,
+            self.y.index_select(0, index),
+            self.prior,
+            self.alpha.select(index),
+            self.t_min,
+            self.damping,
+            self.cg_steps,
+        )
+
+    def evaluate(self, x: Tensor) -> Point:
+        """F and grad f at x (B, ...)."""
+        residual = self.operator(x) - self.y
+        return self._point(x, residual, self.operator.adjoint(residual))
+
+    def move(self, point: Point, ray: Ray, step: Tensor) -> Point:
+        """F and grad f at x + step d; the data term is moved, not projected again."""
+        s = expand(step, point.x)
+        return self._point(
+            point.x + s * ray.direction,
+            point.residual + expand(step, point.residual) * ray.image,
+            point.data_gradient + s * ray.normal,
+        )
+
+    def gradient(self, point: Point, t: Tensor) -> Tensor:
+        """Grad F(x,t) = A*(Ax-y) + alpha_t grad R(x,t), eq. 12 without its factor -t."""
+        score = self.prior.score(point.x, t.to(point.x))
+        return point.data_gradient - expand(self.alpha(t), score) * score
+
+    def ray(self, direction: Tensor) -> Ray:
+        """Direction with A d and A* A d."""
+        image = self.operator(direction)
+        return Ray(direction, image, self.operator.adjoint(image))
+
+    def preconditioned_ray(self, gradient: Tensor, t: Tensor) -> Ray:
+        """D = -p(A*A) grad with p(A*A) near (A*A + rho_t I)^-1, by conjugate gradients from zero.
+
+        The k-th iterate is a polynomial in A*A applied to the gradient, symmetric positive
+        definite on the Krylov space, so <grad, d> < 0 whenever grad is not zero.
+        """
+        rho = self.damping * self.alpha(t) / self.alpha.sde.std(t.double()) ** 2
+        solution, residual = torch.zeros_like(gradient), gradient
+        search, image = gradient, torch.zeros_like(self.y)
+        square = squared_norm(residual)
+        for _ in range(self.cg_steps):
+            search_image = self.operator(search)
+            curvature = squared_norm(search_image) + rho * squared_norm(search)
+            step = expand(_safe_divide(square, curvature), gradient)
+            solution = solution + step * search
+            image = image + step * search_image
+            product = self.operator.adjoint(search_image) + expand(rho, search) * search
+            residual = residual - step * product
+            previous, square = square, squared_norm(residual)
+            search = residual + expand(_safe_divide(square, previous), search) * search
+        normal = gradient - residual - expand(rho, solution) * solution
+        return Ray(-solution, -image, -normal)
+
+    def _point(self, x: Tensor, residual: Tensor, data_gradient: Tensor) -> Point:
+        t = torch.full((len(x),), self.t_min, dtype=x.dtype, device=x.device)
+        weight = self.alpha(t)
+        energy, score = self.prior.energy_and_score(x, t)
+        return Point(
+            x=x,
+            residual=residual,
+            data_gradient=data_gradient,
+            gradient=data_gradient - expand(weight, score) * score,
+            fidelity=0.5 * squared_norm(residual),
+            regulariser=weight * energy.double(),
+        )
+
+
+def _safe_divide(a: Tensor, b: Tensor) -> Tensor:
+    """A / b, and 0 where b is 0 (an image whose gradient is already zero)."""
+    return torch.where(b > 0, a / torch.where(b > 0, b, 1.0), 0.0)

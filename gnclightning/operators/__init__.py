@@ -1,0 +1,23 @@
+"""Linear measurement operators, their geometry, filtered back-projection and noise."""
+
+from gnclightning.operators.base import LinearOperator
+from gnclightning.operators.checks import dot_test, operator_norm
+from gnclightning.operators.fbp import FilterName, fbp
+from gnclightning.operators.geometry import ParallelBeam2D
+from gnclightning.operators.identity import Identity
+from gnclightning.operators.mask import Mask
+from gnclightning.operators.noise import add_noise
+from gnclightning.operators.radon import Radon
+
+__all__ = [
+    "FilterName",
+    "Identity",
+    "LinearOperator",
+    "Mask",
+    "ParallelBeam2D",
+    "Radon",
+    "add_noise",
+    "dot_test",
+    "fbp",
+    "operator_norm",
+]

@@ -1,0 +1,123 @@
+"""Priors given by a trained network h, as a score or as an energy 1/2 |h|^2 (eq. 14).
+
+All share the *noise prediction* h(x,t) = a(t) x + b(t) F(c(t) x, nu_t/gamma_t) of a network F.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import torch
+from torch import Tensor, nn
+
+from gnclightning.networks import UNet
+from gnclightning.priors.base import differentiable_copy
+from gnclightning.sde import SDE
+from gnclightning.tensors import expand, squared_norm
+
+DATA_STD = 0.25
+"""Standard deviation of CT images in [0,1], for the preconditioning of the gradient-step form."""
+
+
+class Form(StrEnum):
+    """How the energy is built from h.
+
+    PAPER: 1/2 |h|^2, eq. 14. With h near the noise (x - gamma_t x_0) / nu_t a score network is
+        already nearly its own energy, so this form suits a warm start.
+    SCALED: 1/2 |h|^2 / nu_t, the form of the published experiments.
+    GRADIENT_STEP: 1/2 |x - gamma_t D(x,t)|^2 / nu_t^2 with a denoiser D, preconditioned by the
+        standard deviation of the data.
+    """
+
+    PAPER = "paper"
+    SCALED = "scaled"
+    GRADIENT_STEP = "gradient_step"
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    """a(t), b(t), c(t) of the noise prediction, each (B,)."""
+
+    skip: Tensor
+    output: Tensor
+    input: Tensor
+
+
+def coefficients(sde: SDE, form: Form, t: Tensor) -> Coefficients:
+    """Choose a, b, c so that F sees inputs, and has targets, of unit variance.
+
+    The paper's and the scaled form use velocity prediction: h = nu x + gamma F for gamma^2 + nu^2
+    = 1, so that h = x at t = 1 where the energy must be convex, and h = F at small t. The
+    gradient-step form uses D = c_skip x/gamma + c_out F with the constants of Karras et al. 2022
+    (arXiv 2206.00364, Table 1), inserted into h = (x - gamma D) / nu.
+    """
+    gamma, nu = sde.mean_scale(t), sde.std(t)
+    if form is Form.GRADIENT_STEP:
+        total = (nu**2 + (DATA_STD * gamma) ** 2).sqrt()
+        return Coefficients(nu / total**2, -DATA_STD * gamma / total, 1 / total)
+    total = (nu**2 + gamma**2).sqrt()
+    return Coefficients(nu / total**2, gamma / total, 1 / total)
+
+
+class NetworkPrior(nn.Module):
+    """Base of the two parametrisations.
+
+    Args:
+        sde: the forward diffusion that the network was (or is to be) trained for.
+        network: F, mapping (B, C, H, W) and nu_t/gamma_t (B,) to (B, C, H, W).
+        form: see `Form`.
+    """
+
+    parametrisation: str
+
+    def __init__(self, sde: SDE, network: UNet, form: Form = Form.PAPER):
+        super().__init__()
+        self.sde = sde
+        self.network = network
+        self.form = form
+
+    def noise_prediction(self, x: Tensor, t: Tensor) -> Tensor:
+        """h(x,t), near (x - gamma_t x_0)/nu_t in a trained prior; (B, C, H, W), (B,)."""
+        c = coefficients(self.sde, self.form, t)
+        output = self.network(expand(c.input, x) * x, self.sde.noise_to_signal(t))
+        return expand(c.skip, x) * x + expand(c.output, x) * output
+
+
+class NetworkScore(NetworkPrior):
+    """score(x,t) = -h(x,t)/nu_t."""
+
+    parametrisation = "score"
+
+    def score(self, x: Tensor, t: Tensor) -> Tensor:
+        """(B, C, H, W), (B,) -> (B, C, H, W); follows autograd as usual."""
+        return -self.noise_prediction(x, t) / expand(self.sde.std(t), x)
+
+
+class NetworkEnergy(NetworkPrior):
+    """energy(x,t) = 1/2 |h(x,t)|^2, or a scaled form of it; score by automatic differentiation.
+
+    Works under `torch.no_grad` and inference mode, which Lightning's evaluation loops use.
+    """
+
+    parametrisation = "energy"
+
+    def energy(self, x: Tensor, t: Tensor) -> Tensor:
+        """(B, C, H, W), (B,) -> (B,), summed in float64."""
+        energy = 0.5 * squared_norm(self.noise_prediction(x, t))
+        return energy / self.sde.std(t) if self.form is Form.SCALED else energy
+
+    def score(self, x: Tensor, t: Tensor) -> Tensor:
+        """-d energy / d x; differentiable by the parameters where gradients are enabled."""
+        return self.energy_and_score(x, t)[1]
+
+    def energy_and_score(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Both from one forward and one backward pass.
+
+        With gradients enabled and trainable parameters, the score keeps its graph (training by
+        score matching differentiates it once more); otherwise both results are detached.
+        """
+        training = torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters())
+        with torch.inference_mode(False), torch.enable_grad():
+            leaf = differentiable_copy(x)
+            energy = self.energy(leaf, t.clone())
+            (gradient,) = torch.autograd.grad(energy.sum(), leaf, create_graph=training)
+        return (energy if training else energy.detach()), -gradient

@@ -1,0 +1,137 @@
+"""What a solver asks of a problem: f = F(., t_min), its family F(., t), and moves along a ray.
+
+Everything is per image: values, slopes and step sizes have shape (B,), float64.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Any, Protocol, Self
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Base of dataclasses whose tensors all start with the batch dimension."""
+
+    def select(self, index: Tensor) -> Self:
+        """The rows `index` (n,) of every tensor."""
+        return self._map(lambda value: value.index_select(0, index))
+
+    def merge(self, index: Tensor, part: Self) -> Self:
+        """A copy in which rows `index` come from `part`, all others bit for bit from self."""
+        changes: dict[str, Any] = {}
+        for entry in fields(self):
+            mine, theirs = getattr(self, entry.name), getattr(part, entry.name)
+            if isinstance(mine, Tensor):
+                changes[entry.name] = mine.index_copy(0, index, theirs)
+            elif isinstance(mine, Batch):
+                changes[entry.name] = mine.merge(index, theirs)
+            else:
+                changes[entry.name] = theirs
+        return type(self)(**changes)
+
+    def _map(self, function: Any) -> Self:
+        changes: dict[str, Any] = {}
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            if isinstance(value, Tensor):
+                changes[entry.name] = function(value)
+            elif isinstance(value, Batch):
+                changes[entry.name] = value._map(function)
+            else:
+                changes[entry.name] = value
+        return type(self)(**changes)
+
+
+@dataclass(frozen=True)
+class Point(Batch):
+    """An iterate with all that is known of f there; nothing of it is ever computed again.
+
+    Attributes:
+        x: images (B, ...).
+        residual: A x - y.
+        data_gradient: A* (A x - y), like `x`; shared by f and every F(., t).
+        gradient: grad f(x), like `x`.
+        fidelity: 1/2 |A x - y|^2, (B,).
+        regulariser: alpha_tmin R(x, t_min), (B,).
+    """
+
+    x: Tensor
+    residual: Tensor
+    data_gradient: Tensor
+    gradient: Tensor
+    fidelity: Tensor
+    regulariser: Tensor
+
+    @property
+    def value(self) -> Tensor:
+        """f(x), (B,)."""
+        return self.fidelity + self.regulariser
+
+
+@dataclass(frozen=True)
+class Ray(Batch):
+    """A direction d with A d and A* A d: the data term along x + s d needs no further projection.
+
+    Attributes:
+        direction: d, like x.
+        image: A d, like y.
+        normal: A* A d, like x.
+    """
+
+    direction: Tensor
+    image: Tensor
+    normal: Tensor
+
+    def scaled(self, factor: Tensor) -> "Ray":
+        """The ray of `factor` d; `factor` broadcasts against the images (a scalar, say)."""
+        return Ray(self.direction * factor, self.image * factor, self.normal * factor)
+
+
+class Problem(Protocol):
+    """A linear inverse problem with a graduated prior, for a batch of images.
+
+    Every method's cost is stated in prior evaluations (one forward and one backward pass) and in
+    applications of A and A*.
+    """
+
+    t_min: float
+
+    def evaluate(self, x: Tensor) -> Point:
+        """F and grad f at x: one prior evaluation, one A, one A*."""
+        ...
+
+    def gradient(self, point: Point, t: Tensor) -> Tensor:
+        """Grad_x F(x, t), t (B,): one prior evaluation."""
+        ...
+
+    def ray(self, direction: Tensor) -> Ray:
+        """Prepare moves along `direction`: one A, one A*."""
+        ...
+
+    def preconditioned_ray(self, gradient: Tensor, t: Tensor) -> Ray:
+        """The ray of -(A*A + rho_t I)^-1 gradient, approximately: `preconditioner_cost` A's, A*'s.
+
+        The approximation must be a symmetric positive definite operator applied to the gradient,
+        and in the span of what its images under A are known for.
+        """
+        ...
+
+    @property
+    def preconditioner_cost(self) -> int:
+        """Applications of A (and as many of A*) in one `preconditioned_ray`."""
+        ...
+
+    def move(self, point: Point, ray: Ray, step: Tensor) -> Point:
+        """F and grad f at x + step d, step (B,): one prior evaluation."""
+        ...
+
+    def select(self, index: Tensor) -> "Problem":
+        """The problem of the images `index` (n,) alone."""
+        ...
+
+
+def positions(mask: Tensor) -> Tensor:
+    """Indices at which `mask` (B,) holds, (n,). Waits for the device."""
+    return torch.nonzero(mask, as_tuple=True)[0]

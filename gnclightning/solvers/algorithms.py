@@ -1,0 +1,98 @@
+"""The methods of the paper and the preconditioned one, assembled from their parts."""
+
+from torch import Tensor
+
+from gnclightning.solvers.directions import (
+    BarzilaiBorweinFirstStep,
+    FixedFirstStep,
+    GradientDirection,
+    PreconditionedDirection,
+)
+from gnclightning.solvers.line_search import Armijo, ConstantStep
+from gnclightning.solvers.schedules import log_schedule
+from gnclightning.solvers.solver import Solver
+
+
+def gnc_flow(
+    schedule: Tensor,
+    *,
+    search: Armijo | ConstantStep,
+    first_step: BarzilaiBorweinFirstStep | FixedFirstStep,
+    memory: int = 1,
+    tolerance: float = 0.0,
+) -> Solver:
+    """Algorithm 1, graduated non-convexity flow: d = -t_i grad F(x, t_i) whatever it does to f."""
+    return Solver(
+        schedule=schedule,
+        steps=len(schedule),
+        direction=GradientDirection(),
+        first_step=first_step,
+        search=search,
+        adaptive=False,
+        memory=memory,
+        tolerance=tolerance,
+    )
+
+
+def gradient_like(
+    schedule: Tensor,
+    *,
+    search: Armijo,
+    first_step: BarzilaiBorweinFirstStep | FixedFirstStep,
+    memory: int = 1,
+    tolerance: float = 0.0,
+) -> Solver:
+    """Algorithm 2: d = -t_j grad F(x, t_j) with the largest t_j that descends on f."""
+    return Solver(
+        schedule=schedule,
+        steps=len(schedule),
+        direction=GradientDirection(),
+        first_step=first_step,
+        search=search,
+        adaptive=True,
+        memory=memory,
+        tolerance=tolerance,
+    )
+
+
+def preconditioned(
+    schedule: Tensor,
+    *,
+    search: Armijo,
+    first_step: FixedFirstStep,
+    memory: int = 1,
+    tolerance: float = 0.0,
+) -> Solver:
+    """Algorithm 2 in the metric A*A + rho_t I."""
+    return Solver(
+        schedule=schedule,
+        steps=len(schedule),
+        direction=PreconditionedDirection(),
+        first_step=first_step,
+        search=search,
+        adaptive=True,
+        memory=memory,
+        tolerance=tolerance,
+    )
+
+
+def gradient_descent(
+    t_min: float,
+    steps: int,
+    *,
+    search: Armijo,
+    first_step: BarzilaiBorweinFirstStep | FixedFirstStep,
+    memory: int = 1,
+    tolerance: float = 0.0,
+) -> Solver:
+    """Gradient descent on f itself, the paper's baseline (Table 1)."""
+    return Solver(
+        schedule=log_schedule(t_min, t_min, 1),
+        steps=steps,
+        direction=GradientDirection(times_t=False),
+        first_step=first_step,
+        search=search,
+        adaptive=False,
+        memory=memory,
+        tolerance=tolerance,
+    )

@@ -1,0 +1,147 @@
+"""Backtracking along a ray until Armijo's rule holds, per image (Algorithms 1 and 2)."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from gnclightning.problem import Batch, Point, Problem, Ray, positions
+
+
+@dataclass(frozen=True)
+class SearchResult(Batch):
+    """Outcome per image.
+
+    Attributes:
+        point: where the search ended; the old iterate, bit for bit, where it failed.
+        step: accepted step (B,), 0 where it failed.
+        trials: points tried (B,), int64; each cost one prior evaluation.
+        accepted: (B,) bool.
+        finite: whether any trial was finite (B,) bool.
+    """
+
+    point: Point
+    step: Tensor
+    trials: Tensor
+    accepted: Tensor
+    finite: Tensor
+
+
+class LineSearch(Protocol):
+    """Chooses a step along a ray."""
+
+    def __call__(
+        self,
+        problem: Problem,
+        point: Point,
+        ray: Ray,
+        step: Tensor,
+        reference: Tensor,
+        slope: Tensor,
+    ) -> SearchResult:
+        """Search from the first trial `step`.
+
+        Args:
+            problem: evaluates f along the ray.
+            point: the current iterates.
+            ray: the directions d.
+            step: first trial (B,), positive.
+            reference: value that the new one is compared with (B,): f, or the largest recent f.
+            slope: <grad f, d> (B,).
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Armijo:
+    """First step of step, shrink step, shrink^2 step, ... with f_new <= reference + c step slope.
+
+    Only images still searching are evaluated. A value that is not finite is never accepted.
+
+    Attributes:
+        c: sufficient-decrease constant in (0,1).
+        shrink: factor between trials in (0,1).
+        max_trials: trials before the search has failed.
+    """
+
+    c: float = 1e-3
+    shrink: float = 0.5
+    max_trials: int = 15
+
+    def __call__(
+        self,
+        problem: Problem,
+        point: Point,
+        ray: Ray,
+        step: Tensor,
+        reference: Tensor,
+        slope: Tensor,
+    ) -> SearchResult:
+        """See `LineSearch`."""
+        result = self._trial(problem, point, ray, step, reference, slope)
+        for trial in range(1, self.max_trials):
+            if bool(result.accepted.all()):
+                return result
+            rows = positions(~result.accepted)
+            part = self._trial(
+                problem.select(rows),
+                point.select(rows),
+                ray.select(rows),
+                step[rows] * self.shrink**trial,
+                reference[rows],
+                slope[rows],
+            )
+            before = result.select(rows)
+            counted = SearchResult(
+                part.point, part.step, before.trials + 1, part.accepted, before.finite | part.finite
+            )
+            result = result.merge(rows, counted)
+        return _undo_failures(point, result)
+
+    def _trial(
+        self,
+        problem: Problem,
+        point: Point,
+        ray: Ray,
+        step: Tensor,
+        reference: Tensor,
+        slope: Tensor,
+    ) -> SearchResult:
+        new = problem.move(point, ray, step)
+        finite = new.value.isfinite()
+        accepted = finite & (new.value <= reference + self.c * step * slope)
+        return SearchResult(new, step, torch.ones_like(step, dtype=torch.int64), accepted, finite)
+
+
+@dataclass(frozen=True)
+class ConstantStep:
+    """Takes the proposed step whatever f does (Algorithm 1 without step-size rule).
+
+    Only a value that is not finite is refused.
+    """
+
+    def __call__(
+        self,
+        problem: Problem,
+        point: Point,
+        ray: Ray,
+        step: Tensor,
+        reference: Tensor,
+        slope: Tensor,
+    ) -> SearchResult:
+        """See `LineSearch`."""
+        new = problem.move(point, ray, step)
+        finite = new.value.isfinite()
+        result = SearchResult(new, step, torch.ones_like(step, dtype=torch.int64), finite, finite)
+        return result if bool(finite.all()) else _undo_failures(point, result)
+
+
+def _undo_failures(point: Point, result: SearchResult) -> SearchResult:
+    """Put the old iterate back, bit for bit, where the search failed."""
+    rows = positions(~result.accepted)
+    part = result.select(rows)
+    undone = SearchResult(
+        point.select(rows), torch.zeros_like(part.step), part.trials, part.accepted, part.finite
+    )
+    return result.merge(rows, undone)

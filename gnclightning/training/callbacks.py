@@ -1,0 +1,153 @@
+"""What happens beside training: reconstructions of validation images, and weights to ship."""
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import WandbLogger
+from torch import Tensor
+
+from gnclightning.metrics import psnr, ssim
+from gnclightning.objectives import Alpha, GraduatedObjective
+from gnclightning.operators import ParallelBeam2D, Radon, add_noise
+from gnclightning.priors import NetworkEnergy, NetworkPrior, PriorMetadata, save_prior
+from gnclightning.solvers import Armijo, FixedFirstStep, log_schedule, preconditioned, solve
+
+T_MIN = 1e-3
+
+
+@dataclass(frozen=True)
+class ValidationProblem:
+    """Sparse noisy measurements of a few images, to be reconstructed the same way every time.
+
+    Attributes:
+        images: (B, 1, H, W) in [0,1].
+        steps: iterations of the preconditioned method.
+        angles: number of projection angles.
+        noise: relative noise level.
+    """
+
+    images: Tensor
+    steps: int = 20
+    angles: int = 60
+    noise: float = 0.1
+
+    def reconstruct(self, prior: NetworkPrior) -> Tensor:
+        """Reconstruct with half the squared noise prediction as energy, (B, 1, H, W).
+
+        A score network is measured as the energy that it would become by a warm start.
+        """
+        images = self.images.to(next(prior.parameters()))
+        height, width = images.shape[-2:]
+        geometry = ParallelBeam2D.for_image((height, width), self.angles)
+        operator = Radon(geometry).to(images.device)
+        seeds = range(len(images))
+        y, sigma = add_noise(operator(images), relative=self.noise, seeds=seeds)
+        energy = NetworkEnergy(prior.sde, prior.network, prior.form)
+        alpha = Alpha.from_noise_level(prior.sde, sigma, T_MIN)
+        objective = GraduatedObjective(operator, y, energy, alpha, T_MIN)
+        solver = preconditioned(
+            log_schedule(1.0, T_MIN, self.steps), search=Armijo(), first_step=FixedFirstStep()
+        )
+        start = torch.randn(images.shape, generator=torch.Generator().manual_seed(0)).to(images)
+        return solve(solver, objective, start).x
+
+
+class ReconstructionCallback(Callback):
+    """Every `every_n_steps` steps, reconstructs validation images and logs PSNR, SSIM, pictures.
+
+    Runs at the end of a validation epoch, while the averaged weights are in place; put it before
+    the averaging callback.
+
+    Args:
+        problem: what to reconstruct.
+        every_n_steps: steps between two reconstructions, at least.
+    """
+
+    def __init__(self, problem: ValidationProblem, every_n_steps: int):
+        self.problem = problem
+        self.every_n_steps = every_n_steps
+        self._next = every_n_steps
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Reconstruct if it is time."""
+        if trainer.sanity_checking or trainer.global_step < self._next:
+            return
+        self._next = trainer.global_step + self.every_n_steps
+        prior = pl_module.prior
+        assert isinstance(prior, NetworkPrior)
+        x = self.problem.reconstruct(prior)
+        truth = self.problem.images.to(x)
+        values = {"val/psnr": psnr(x, truth).mean(), "val/ssim": ssim(x, truth).mean()}
+        pl_module.log_dict({k: v.float() for k, v in values.items()}, prog_bar=True, sync_dist=True)
+        if isinstance(trainer.logger, WandbLogger) and trainer.is_global_zero:
+            pairs = torch.cat([truth, x.clamp(0, 1)], dim=-1)[:, 0].cpu().numpy()
+            trainer.logger.log_image("val/reconstructions", list(pairs), step=trainer.global_step)
+
+    def state_dict(self) -> dict[str, Any]:
+        """When the next reconstruction is due."""
+        return {"next": self._next}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on as before an interruption."""
+        self._next = state_dict["next"]
+
+
+class PriorExport(Callback):
+    """Writes the averaged weights as a prior, ready to use, at each validation and at the end.
+
+    Put it before the averaging callback.
+
+    Args:
+        path: file to write.
+        metadata: description of the prior; what training has seen so far is added to `training`.
+        images_per_step: images of one optimiser step over all devices.
+    """
+
+    def __init__(self, path: Path, metadata: PriorMetadata, images_per_step: int):
+        self.path = path
+        self.metadata = metadata
+        self.images_per_step = images_per_step
+        self._seconds = 0.0
+        self._since = time.monotonic()
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the clock."""
+        self._since = time.monotonic()
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Export while the averaged weights are in place."""
+        if not trainer.sanity_checking:
+            self._export(trainer, pl_module)
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Export the final weights; by now the averaging callback has put the average in place."""
+        self._export(trainer, pl_module)
+
+    def _export(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        prior = pl_module.prior
+        assert isinstance(prior, NetworkPrior)
+        training = {
+            **self.metadata.training,
+            "steps": trainer.global_step,
+            "images_seen": trainer.global_step * self.images_per_step,
+            "hours": round(self._elapsed() / 3600, 2),
+        }
+        save_prior(prior, replace(self.metadata, training=training), self.path)
+
+    def _elapsed(self) -> float:
+        return self._seconds + time.monotonic() - self._since
+
+    def state_dict(self) -> dict[str, Any]:
+        """Seconds spent so far."""
+        return {"seconds": self._elapsed()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting."""
+        self._seconds = state_dict["seconds"]

@@ -1,0 +1,105 @@
+"""Training of a prior by denoising score matching; score and energy share one LightningModule."""
+
+import hashlib
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from gnclightning.losses import denoising_score_matching, stratified_times
+from gnclightning.priors import NetworkPrior
+from gnclightning.priors.base import Prior
+from gnclightning.training.optimizers import MuonAdam, split_parameters
+
+VALIDATION_TIMES = (1e-3, 1e-2, 0.05, 0.15, 0.4)
+"""Times of the validation loss: noise-to-signal ratios 0.01 to 2.5 for the usual VPSDE."""
+
+BOUNDARY = ("network.enter", "network.leave", "network.embedding")
+"""Layers at the boundary of the network, which Adam trains."""
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """What the optimiser does and which times it sees.
+
+    Attributes:
+        steps: optimiser steps of the whole run; the learning rate ends at zero there.
+        matrix_lr: peak learning rate of Muon.
+        lr: peak learning rate of Adam.
+        warmup: steps of linear warm-up.
+        t_min: smallest time of the loss.
+        skew: exponent of `losses.stratified_times`.
+        seed: seed of times and noise; step k of a run draws the same whether resumed or not.
+    """
+
+    steps: int
+    matrix_lr: float = 0.02
+    lr: float = 1e-3
+    warmup: int = 100
+    t_min: float = 1e-5
+    skew: float = 3.0
+    seed: int = 0
+
+    def lr_factor(self, step: int) -> float:
+        """Linear warm-up, then half a cosine down to zero."""
+        if step < self.warmup:
+            return (step + 1) / (self.warmup + 1)
+        progress = (step - self.warmup) / max(1, self.steps - self.warmup)
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+class DenoisingModule(L.LightningModule):
+    """Trains `prior` by denoising score matching on batches of images (B, C, H, W) in [0,1].
+
+    Args:
+        prior: a `NetworkScore` or `NetworkEnergy`.
+        plan: see `TrainingPlan`.
+    """
+
+    def __init__(self, prior: NetworkPrior, plan: TrainingPlan):
+        super().__init__()
+        self.prior = prior
+        self.plan = plan
+
+    def _loss(self, x: Tensor, t: Tensor, generator: torch.Generator) -> Tensor:
+        noise = torch.randn(x.shape, generator=generator).to(x)
+        assert isinstance(self.prior, Prior)
+        return denoising_score_matching(self.prior, self.prior.sde, x, t.to(x), noise)
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        """Mean loss of one batch at stratified times."""
+        generator = _generator(self.plan.seed, self.global_rank, self.global_step, batch_idx)
+        t = stratified_times(len(batch), self.plan.t_min, self.plan.skew, generator)
+        loss = self._loss(batch, t, generator).mean()
+        self.log("train/loss", loss, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: Tensor, batch_idx: int) -> None:
+        """Mean loss at fixed times and noise: the same numbers for the same weights."""
+        losses: list[Tensor] = []
+        for t in VALIDATION_TIMES:
+            generator = _generator(self.plan.seed, self.global_rank, batch_idx, -1)
+            loss = self._loss(batch, torch.full((len(batch),), t), generator).mean()
+            self.log(f"val/loss_t={t:g}", loss, batch_size=len(batch), sync_dist=True)
+            losses.append(loss)
+        mean = torch.stack(losses).mean()
+        self.log("val/loss", mean, prog_bar=True, batch_size=len(batch), sync_dist=True)
+
+    def configure_optimizers(self) -> Any:
+        """Muon and Adam with warm-up and cosine decay."""
+        matrices, others = split_parameters(self.prior, BOUNDARY)
+        optimizer = MuonAdam(matrices, others, self.plan.matrix_lr, self.plan.lr)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.plan.lr_factor)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+
+def _generator(*key: int) -> torch.Generator:
+    """A CPU generator that depends on every entry of `key`."""
+    digest = hashlib.blake2b(repr(key).encode(), digest_size=7).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "little"))

@@ -1,0 +1,81 @@
+"""Small problems with known answers, shared by solver tests."""
+
+import torch
+from torch import Tensor
+
+from gnclightning.objectives import Alpha, GraduatedObjective
+from gnclightning.operators import LinearOperator
+from gnclightning.priors import GaussianMixture
+from gnclightning.sde import SDE, VPSDE
+
+T_MIN = 1e-2
+
+
+class Matrix(LinearOperator):
+    """A given by a matrix (m, n); counts its applications per column."""
+
+    def __init__(self, matrix: Tensor):
+        super().__init__((matrix.shape[1],), (matrix.shape[0],), matrix.dtype)
+        self.matrix = matrix
+        self.applications = 0
+
+    def _matvec(self, x: Tensor) -> Tensor:
+        self.applications += len(x)
+        return x @ self.matrix.mT
+
+    def _rmatvec(self, y: Tensor) -> Tensor:
+        self.applications += len(y)
+        return y @ self.matrix
+
+
+class Counting:
+    """A prior that counts evaluations per image."""
+
+    def __init__(self, prior: GaussianMixture):
+        self.prior = prior
+        self.evaluations = 0
+
+    def energy(self, x, t):
+        self.evaluations += len(x)
+        return self.prior.energy(x, t)
+
+    def score(self, x, t):
+        self.evaluations += len(x)
+        return self.prior.score(x, t)
+
+    def energy_and_score(self, x, t):
+        self.evaluations += len(x)
+        return self.prior.energy_and_score(x, t)
+
+
+def random(*shape: int, seed: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def gaussian_prior(sde: SDE, n: int, variance: float = 1.0) -> GaussianMixture:
+    eye = torch.eye(n, dtype=torch.float64)
+    return GaussianMixture(sde, torch.full((1, n), 0.5, dtype=torch.float64), variance * eye[None])
+
+
+def mixture_prior(sde: SDE, n: int, spread: float = 2.0) -> GaussianMixture:
+    means = spread * random(4, n, seed=11)
+    roots = random(4, n, n, seed=12)
+    eye = torch.eye(n, dtype=torch.float64)
+    return GaussianMixture(sde, means, 0.1 * roots @ roots.mT / n + 0.05 * eye)
+
+
+def problem(
+    batch: int = 5, n: int = 6, m: int = 4, *, gaussian: bool = False, alpha: float = 0.3
+) -> GraduatedObjective:
+    """Underdetermined, non-convex unless `gaussian`; counts A, A* and prior evaluations."""
+    sde = VPSDE()
+    prior = gaussian_prior(sde, n) if gaussian else mixture_prior(sde, n)
+    operator = Matrix(random(m, n, seed=1))
+    y = random(batch, n, seed=2) @ operator.matrix.mT
+    return GraduatedObjective(
+        operator, y, Counting(prior), Alpha.noise_scale(sde, alpha), T_MIN, cg_steps=3
+    )
+
+
+def start(batch: int = 5, n: int = 6, seed: int = 3) -> Tensor:
+    return 2 * random(batch, n, seed=seed)

@@ -1,0 +1,128 @@
+"""Objectives: gradients by finite differences, moves along rays, the preconditioner."""
+
+import pytest
+import torch
+from problems import T_MIN, problem, random, start
+
+from gnclightning.errors import UserError
+from gnclightning.objectives import Alpha, GraduatedObjective
+from gnclightning.sde import VPSDE
+from gnclightning.tensors import expand, inner
+
+
+def graduated_value(objective, x, t):
+    residual = objective.operator(x) - objective.y
+    return 0.5 * residual.square().sum(1) + objective.alpha(t) * objective.prior.energy(x, t)
+
+
+def test_gradient_of_f_matches_finite_differences():
+    objective, x = problem(), start()
+    d, h = random(5, 6, seed=9), 1e-6
+    up, down = objective.evaluate(x + h * d).value, objective.evaluate(x - h * d).value
+    point = objective.evaluate(x)
+    torch.testing.assert_close(
+        (up - down) / (2 * h), inner(point.gradient, d), rtol=1e-7, atol=1e-7
+    )
+    torch.testing.assert_close(
+        point.value, graduated_value(objective, x, torch.full((5,), T_MIN).double())
+    )
+
+
+def test_gradient_of_the_graduated_objective_matches_finite_differences():
+    objective, x = problem(), start()
+    t = torch.tensor([0.01, 0.1, 0.3, 0.7, 1.0], dtype=torch.float64)
+    d, h = random(5, 6, seed=9), 1e-6
+    slope = (
+        graduated_value(objective, x + h * d, t) - graduated_value(objective, x - h * d, t)
+    ) / (2 * h)
+    gradient = objective.gradient(objective.evaluate(x), t)
+    torch.testing.assert_close(slope, inner(gradient, d), rtol=1e-7, atol=1e-7)
+
+
+def test_at_t_min_the_family_is_f():
+    objective, x = problem(), start()
+    point = objective.evaluate(x)
+    gradient = objective.gradient(point, torch.full((5,), T_MIN).double())
+    torch.testing.assert_close(gradient, point.gradient)
+
+
+def test_moving_along_a_ray_equals_evaluating_there():
+    objective, x = problem(), start()
+    point = objective.evaluate(x)
+    ray = objective.ray(random(5, 6, seed=4))
+    step = torch.tensor([0.1, 0.5, 1.0, 2.0, 0.0], dtype=torch.float64)
+    moved = objective.move(point, ray, step)
+    there = objective.evaluate(x + step[:, None] * ray.direction)
+    for name in ("x", "residual", "data_gradient", "gradient", "fidelity", "regulariser"):
+        torch.testing.assert_close(getattr(moved, name), getattr(there, name))
+
+
+def test_preconditioner_solves_its_system_when_given_enough_steps():
+    objective = problem()
+    objective.cg_steps = 6
+    gradient = random(5, 6, seed=5)
+    t = torch.tensor([0.02, 0.1, 0.3, 0.7, 1.0], dtype=torch.float64)
+    ray = objective.preconditioned_ray(gradient, t)
+    matrix = objective.operator.matrix
+    rho = objective.alpha(t) / VPSDE().std(t) ** 2
+    system = (matrix.mT @ matrix)[None] + rho[:, None, None] * torch.eye(6, dtype=torch.float64)
+    expected = -torch.linalg.solve(system, gradient)
+    torch.testing.assert_close(ray.direction, expected, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_preconditioned_ray_descends_and_knows_its_images(steps):
+    objective = problem()
+    objective.cg_steps = steps
+    gradient = random(5, 6, seed=6)
+    ray = objective.preconditioned_ray(gradient, torch.full((5,), 0.3).double())
+    assert (inner(gradient, ray.direction) < 0).all()
+    exact = objective.ray(ray.direction)
+    torch.testing.assert_close(ray.image, exact.image)
+    torch.testing.assert_close(ray.normal, exact.normal)
+
+
+def test_preconditioner_of_a_zero_gradient_is_zero():
+    objective = problem(batch=2)
+    gradient = torch.stack([torch.zeros(6), torch.ones(6)]).double()
+    ray = objective.preconditioned_ray(gradient, torch.full((2,), 0.3).double())
+    assert torch.equal(ray.direction[0], torch.zeros(6).double())
+    assert (ray.direction[1] != 0).any()
+
+
+def test_alpha_rules():
+    sde = VPSDE()
+    t = torch.tensor([1e-3, 0.1, 1.0], dtype=torch.float64)
+    ratio = sde.noise_to_signal(t)
+    torch.testing.assert_close(Alpha.constant(sde, 2.0)(t), torch.full((3,), 2.0).double())
+    torch.testing.assert_close(Alpha.noise_scale(sde, 2.0)(t), 2 * ratio)
+    sigma = torch.tensor([1.0, 2.0, 3.0])
+    auto = Alpha.from_noise_level(sde, sigma, t_min=1e-3, factor=0.5, power=0.5)
+    at_end = auto(torch.full((3,), 1e-3, dtype=torch.float64))
+    torch.testing.assert_close(at_end, 0.5 * sigma.double() ** 2)
+    torch.testing.assert_close(auto(t), 0.5 * sigma.double() ** 2 * (ratio / ratio[0]).sqrt())
+
+
+def test_select_is_the_objective_of_those_images():
+    objective = problem()
+    rows = torch.tensor([3, 1])
+    x = start()
+    part = objective.select(rows).evaluate(x[rows])
+    torch.testing.assert_close(part.value, objective.evaluate(x).value[rows])
+
+
+def test_a_batch_of_noise_levels_weights_each_image_alone():
+    sde = VPSDE()
+    base = problem(batch=2)
+    alpha = Alpha.from_noise_level(sde, torch.tensor([1.0, 2.0]), T_MIN)
+    objective = GraduatedObjective(base.operator, base.y, base.prior, alpha, T_MIN)
+    x = start(2)
+    second = objective.select(torch.tensor([1])).evaluate(x[1:])
+    torch.testing.assert_close(second.value, objective.evaluate(x).value[1:])
+    assert expand(alpha.scale, x).shape == (2, 1)
+
+
+def test_t_min_must_be_positive():
+    base = problem()
+    with pytest.raises(UserError, match="t_min must be positive"):
+        GraduatedObjective(base.operator, base.y, base.prior, base.alpha, 0.0)

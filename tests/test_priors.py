@@ -1,0 +1,288 @@
+"""Scores, energies and their signs; closed forms; storage."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from gnclightning.errors import UserError
+from gnclightning.losses import denoising_score_matching, stratified_times
+from gnclightning.networks import UNet, UNetConfig
+from gnclightning.priors import (
+    Form,
+    GaussianMixture,
+    NetworkEnergy,
+    NetworkScore,
+    PriorMetadata,
+    ScaledPrior,
+    load_prior,
+    save_prior,
+)
+from gnclightning.sde import VESDE, VPSDE, ExponentialVESDE
+
+TINY = UNetConfig(channels=8, multipliers=(1, 2), blocks=(1, 1), embedding=16)
+METADATA = PriorMetadata(image_shape=(16, 16))
+
+
+def tiny_network(seed: int = 0, dtype: torch.dtype = torch.float64) -> UNet:
+    """A network whose every parameter matters (fresh ones have zero layers)."""
+    torch.manual_seed(seed)
+    network = UNet(TINY)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    return network.to(dtype)
+
+
+def mixture(sde, n: int = 3, k: int = 4) -> GaussianMixture:
+    g = torch.Generator().manual_seed(3)
+    roots = torch.randn(k, n, n, generator=g, dtype=torch.float64)
+    means = 2 * torch.randn(k, n, generator=g, dtype=torch.float64)
+    weights = torch.rand(k, generator=g, dtype=torch.float64) + 0.1
+    return GaussianMixture(sde, means, roots @ roots.mT / n, weights)
+
+
+def energy_gradient(prior, x, t):
+    x = x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(prior.energy(x, t).sum(), x)
+    return gradient
+
+
+@pytest.mark.parametrize("sde", [VPSDE(), ExponentialVESDE()])
+def test_mixture_energy_is_minus_log_of_the_density(sde):
+    prior = mixture(sde)
+    x = torch.randn(6, 3, dtype=torch.float64)
+    t = torch.linspace(0.01, 1, 6, dtype=torch.float64)
+    gamma, nu = sde.mean_scale(t), sde.std(t)
+    u = prior.eigenvectors
+    covariances = u @ torch.diag_embed(prior.eigenvalues) @ u.mT
+    for i in range(6):
+        components = torch.distributions.MultivariateNormal(
+            gamma[i] * prior.means,
+            gamma[i] ** 2 * covariances + nu[i] ** 2 * torch.eye(3, dtype=torch.float64),
+        )
+        density = (prior.log_weights.exp() * components.log_prob(x[i]).exp()).sum()
+        assert prior.energy(x[i : i + 1], t[i : i + 1]).item() == pytest.approx(
+            -density.log().item(), rel=1e-10
+        )
+
+
+@pytest.mark.parametrize("sde", [VPSDE(), VESDE(), ExponentialVESDE()])
+def test_mixture_score_is_minus_the_energy_gradient(sde):
+    prior = mixture(sde)
+    x = 2 * torch.randn(8, 3, dtype=torch.float64)
+    t = torch.rand(8, dtype=torch.float64) * 0.99 + 0.01
+    energy, score = prior.energy_and_score(x, t)
+    torch.testing.assert_close(score, -energy_gradient(prior, x, t), rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(energy, prior.energy(x, t))
+    torch.testing.assert_close(prior.score(x, t), score)
+
+
+def test_a_single_gaussian_has_the_exact_quadratic_energy():
+    sde = VPSDE()
+    prior = GaussianMixture(
+        sde, torch.zeros(1, 2, dtype=torch.float64), 4 * torch.eye(2, dtype=torch.float64)[None]
+    )
+    x, t = torch.tensor([[3.0, -1.0]]).double(), torch.tensor([0.5]).double()
+    variance = 4 * sde.mean_scale(t) ** 2 + sde.std(t) ** 2
+    torch.testing.assert_close(prior.score(x, t), -x / variance)
+    gap = prior.energy(x, t) - prior.energy(torch.zeros_like(x), t)
+    torch.testing.assert_close(gap, 10 / (2 * variance))
+
+
+def test_mixture_rejects_inconsistent_shapes():
+    with pytest.raises(UserError, match="covariances must have shape"):
+        GaussianMixture(VPSDE(), torch.zeros(2, 3), torch.eye(3)[None])
+    with pytest.raises(UserError, match="semi-definite"):
+        GaussianMixture(VPSDE(), torch.zeros(1, 2), -torch.eye(2)[None])
+
+
+def test_scaled_prior_obeys_the_chain_rule():
+    sde = VPSDE()
+    prior = ScaledPrior(mixture(sde), sde)
+    x = torch.randn(5, 3, dtype=torch.float64)
+    t = torch.linspace(0.05, 1, 5, dtype=torch.float64)
+    energy, score = prior.energy_and_score(x, t)
+    torch.testing.assert_close(score, -energy_gradient(prior, x, t), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(prior.score(x, t), score)
+    torch.testing.assert_close(energy, mixture(sde).energy(sde.mean_scale(t)[:, None] * x, t))
+
+
+@pytest.mark.parametrize("form", list(Form))
+def test_network_energy_and_score_agree_by_finite_differences(form):
+    prior = NetworkEnergy(VPSDE(), tiny_network(), form)
+    x = torch.rand(2, 1, 16, 16, dtype=torch.float64)
+    t = torch.tensor([0.02, 0.6], dtype=torch.float64)
+    direction = torch.randn_like(x)
+    h = 1e-6
+    slope = (prior.energy(x + h * direction, t) - prior.energy(x - h * direction, t)) / (2 * h)
+    expected = -(prior.score(x, t) * direction).flatten(1).sum(1)
+    torch.testing.assert_close(slope, expected, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("form", [Form.PAPER, Form.GRADIENT_STEP])
+def test_energy_is_half_the_squared_noise_prediction(form):
+    network = tiny_network()
+    energy = NetworkEnergy(VPSDE(), network, form)
+    x, t = torch.rand(3, 1, 8, 8, dtype=torch.float64), torch.full((3,), 0.1).double()
+    score = NetworkScore(VPSDE(), network, form).score(x, t)
+    nu = VPSDE().std(t)
+    expected = 0.5 * nu**2 * score.flatten(1).square().sum(1)
+    torch.testing.assert_close(energy.energy(x, t), expected)
+    if form is Form.PAPER:
+        scaled = NetworkEnergy(VPSDE(), network, Form.SCALED)
+        torch.testing.assert_close(scaled.energy(x, t), expected / nu)
+
+
+def test_gradient_step_form_is_a_denoiser_residual():
+    """With a silent network D(x) = c_skip x / gamma: the Wiener filter of white data."""
+    network = tiny_network()
+    for parameter in network.leave.parameters():
+        torch.nn.init.zeros_(parameter)
+    sde = VESDE(0.01, 5.0)
+    prior = NetworkEnergy(sde, network, Form.GRADIENT_STEP)
+    x, t = torch.rand(1, 1, 8, 8, dtype=torch.float64), torch.tensor([0.4]).double()
+    nu2 = sde.std(t).item() ** 2
+    denoised = 0.25**2 / (0.25**2 + nu2) * x
+    expected = 0.5 * ((x - denoised) ** 2).sum().item() / nu2
+    assert prior.energy(x, t).item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_at_t_one_the_paper_energy_is_convex():
+    """gamma_1 is 0.0066: the noise prediction is nearly x itself, so the curvature is near 1."""
+    torch.manual_seed(0)
+    prior = NetworkEnergy(VPSDE(), UNet(TINY).double())
+    x, d = torch.randn(2, 1, 1, 16, 16, dtype=torch.float64)
+    t, h = torch.ones(1, dtype=torch.float64), 1e-3
+    curvature = (
+        prior.energy(x + h * d, t) - 2 * prior.energy(x, t) + prior.energy(x - h * d, t)
+    ) / h**2
+    assert curvature.item() == pytest.approx(d.square().sum().item(), rel=0.05)
+
+
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+def test_energy_score_works_where_gradients_are_off(context):
+    prior = NetworkEnergy(VPSDE(), tiny_network())
+    x, t = torch.rand(2, 1, 8, 8, dtype=torch.float64), torch.tensor([0.1, 0.5]).double()
+    expected = prior.score(x, t)
+    with context():
+        energy, score = prior.energy_and_score(x.clone(), t.clone())
+    assert not score.requires_grad
+    assert not energy.requires_grad
+    torch.testing.assert_close(score, expected.detach())
+
+
+@pytest.mark.parametrize("kind", [NetworkScore, NetworkEnergy])
+def test_batch_equals_one_by_one(kind):
+    prior = kind(VPSDE(), tiny_network()).requires_grad_(False)
+    x = torch.rand(3, 1, 16, 16, dtype=torch.float64)
+    t = torch.tensor([0.001, 0.1, 0.9], dtype=torch.float64)
+    together = prior.score(x, t)
+    for i in range(3):
+        torch.testing.assert_close(together[i : i + 1], prior.score(x[i : i + 1], t[i : i + 1]))
+
+
+@pytest.mark.parametrize("kind", [NetworkScore, NetworkEnergy])
+def test_training_gradient_matches_finite_differences(kind):
+    """For the energy this needs the second derivative of every layer."""
+    sde = VPSDE()
+    prior = kind(sde, tiny_network())
+    g = torch.Generator().manual_seed(0)
+    x = torch.rand(2, 1, 8, 8, generator=g, dtype=torch.float64)
+    noise = torch.randn(x.shape, generator=g, dtype=torch.float64)
+    t = torch.tensor([0.05, 0.5], dtype=torch.float64)
+
+    def loss():
+        return denoising_score_matching(prior, sde, x, t, noise).mean()
+
+    parameters = list(prior.parameters())
+    gradients = torch.autograd.grad(loss(), parameters)
+    h = 1e-5
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        probe = torch.randn(parameter.shape, generator=g, dtype=torch.float64)
+        with torch.no_grad():
+            parameter.add_(h * probe)
+            up = loss()
+            parameter.sub_(2 * h * probe)
+            down = loss()
+            parameter.add_(h * probe)
+        expected = ((up - down) / (2 * h)).item()
+        assert (gradient * probe).sum().item() == pytest.approx(expected, rel=2e-4, abs=1e-6)
+
+
+def test_the_exact_score_minimises_the_loss():
+    """For data N(m, s^2 I) the least mean loss is gamma^2 s^2 / (gamma^2 s^2 + nu^2)."""
+    sde = VPSDE()
+    s, count = 0.3, 20_000
+    g = torch.Generator().manual_seed(0)
+    prior = GaussianMixture(
+        sde, torch.ones(1, 2, dtype=torch.float64), s**2 * torch.eye(2, dtype=torch.float64)[None]
+    )
+    x = 1 + s * torch.randn(count, 2, generator=g, dtype=torch.float64)
+    noise = torch.randn(count, 2, generator=g, dtype=torch.float64)
+    t = torch.full((count,), 0.2, dtype=torch.float64)
+    signal, nu2 = (s * sde.mean_scale(t[:1])) ** 2, sde.std(t[:1]) ** 2
+    loss = denoising_score_matching(prior, sde, x, t, noise).mean().item()
+    assert loss == pytest.approx((signal / (signal + nu2)).item(), rel=0.02)
+
+
+def test_stratified_times_hold_one_draw_of_each_stratum():
+    t = stratified_times(64, 1e-3, 1.0, torch.Generator().manual_seed(0))
+    strata = ((t - 1e-3) / (1 - 1e-3) * 64).floor().sort().values
+    assert torch.equal(strata, torch.arange(64.0))
+    skewed = stratified_times(4096, 1e-5, 3.0, torch.Generator().manual_seed(0))
+    assert skewed.min() >= 1e-5
+    assert skewed.median().item() == pytest.approx(0.125, abs=0.01)
+
+
+@pytest.mark.parametrize("kind", [NetworkScore, NetworkEnergy])
+def test_saved_prior_loads_equal(kind, tmp_path):
+    network = tiny_network(dtype=torch.float32).requires_grad_(False)
+    prior = kind(VPSDE(0.2, 15.0), network, Form.GRADIENT_STEP)
+    save_prior(prior, METADATA, tmp_path / "p.safetensors")
+    x, t = torch.rand(1, 1, 16, 16), torch.tensor([0.3])
+    for path in (tmp_path / "p.safetensors", tmp_path):
+        loaded, metadata = load_prior(path)
+        assert type(loaded) is kind
+        assert loaded.sde == prior.sde
+        assert metadata == METADATA
+        assert torch.equal(loaded.score(x, t), prior.score(x, t))
+        assert not any(p.requires_grad for p in loaded.parameters())
+    assert [f.name for f in tmp_path.iterdir()] == ["p.safetensors"]
+
+
+def test_what_is_no_prior_is_refused(tmp_path):
+    with pytest.raises(UserError, match="no prior at"):
+        load_prior(tmp_path / "absent.safetensors")
+    with pytest.raises(UserError, match="found 0"):
+        load_prior(tmp_path)
+    torch.save({"a": 1}, tmp_path / "pickle.safetensors")
+    with pytest.raises(UserError, match="not a safetensors file"):
+        load_prior(tmp_path / "pickle.safetensors")
+    save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(UserError, match="no description"):
+        load_prior(tmp_path / "other.safetensors")
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    file = tmp_path / "p.safetensors"
+    prior = NetworkScore(VPSDE(), tiny_network(dtype=torch.float32))
+    save_prior(prior, METADATA, file)
+    from safetensors import safe_open
+
+    with safe_open(file, framework="pt") as handle:
+        header = json.loads(handle.metadata()["gnclightning"])
+        weights = {k: handle.get_tensor(k) for k in handle.keys()}  # noqa: SIM118
+    header["network"]["channels"] = 16
+    save_file(weights, file, metadata={"gnclightning": json.dumps(header)})
+    with pytest.raises(UserError, match=r"should be .* is "):
+        load_prior(file)
+    header["format"] = 99
+    save_file(weights, file, metadata={"gnclightning": json.dumps(header)})
+    with pytest.raises(UserError, match="format 99"):
+        load_prior(file)
+
+
+def test_odd_sizes_are_refused_with_the_stride():
+    with pytest.raises(UserError, match=r"multiples of 4, got \(16, 18\)"):
+        UNet(TINY)(torch.zeros(1, 1, 16, 18), torch.ones(1))
