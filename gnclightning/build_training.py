@@ -1,6 +1,8 @@
 """From a `TrainConfig` to a trained prior: builds everything, then lets Lightning run it."""
 
+import logging
 import platform
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,6 +53,7 @@ def run_training(config: TrainConfig) -> None:
         UserError: anything that the configuration, the data or the run folder get wrong; before
             training starts.
     """
+    _quieten_lightning()
     output = Path(config.output)
     output.mkdir(parents=True, exist_ok=True)
     checkpoint = output / f"{LAST}.ckpt"
@@ -66,6 +69,18 @@ def run_training(config: TrainConfig) -> None:
     if trainer.is_global_zero:
         save(config, output / "config.yaml")
     trainer.fit(module, data, ckpt_path=resume, weights_only=True)
+
+
+def _quieten_lightning() -> None:
+    """Hide remarks that say nothing to a user: devices not found, tips, our own run folder."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for remark in (
+        r".*LeafSpec.*",
+        r"Checkpoint directory .* exists and is not empty",
+        r"The '?(train|val)_dataloader'? does not have many workers",
+        r"The dirpath has changed from",
+    ):
+        warnings.filterwarnings("ignore", message=remark)
 
 
 def build_sde(config: TrainConfig) -> SDE:
@@ -222,7 +237,8 @@ def _origin(init: str | None) -> object:
 
 
 def _loggers(config: TrainConfig, output: Path) -> list[Logger]:
-    csv = CSVLogger(output, name="logs", version="")
+    # A new version for each start: Lightning would delete what was logged before a resumption.
+    csv = CSVLogger(output, name="logs")
     wandb = wandb_logger(config.logger.mode, config.logger.project, config.logger.name, output)
     return [csv] if wandb is None else [csv, wandb]
 

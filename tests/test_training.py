@@ -1,0 +1,226 @@
+"""Training: optimiser, loss over times, averaged weights, resumption, through the command line."""
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from gnclightning import cli
+from gnclightning.data.ellipses import phantoms
+from gnclightning.networks import UNet, UNetConfig
+from gnclightning.priors import Form, NetworkEnergy, NetworkScore, load_prior
+from gnclightning.sde import VPSDE
+from gnclightning.training.callbacks import ValidationProblem
+from gnclightning.training.module import BOUNDARY, DenoisingModule, TrainingPlan
+from gnclightning.training.optimizers import MuonAdam, split_parameters
+
+TINY = [
+    "network.channels=8",
+    "network.multipliers=[1,2]",
+    "network.blocks=[1,1]",
+    "data.size=16",
+    "data.train_count=8",
+    "data.validation_count=4",
+    "optimizer.batch_size=2",
+    "trainer.accelerator=cpu",
+    "trainer.log_every_n_steps=1",
+    "trainer.val_check_interval=2",
+    "trainer.checkpoint_every_n_steps=1",
+    "reconstruction.every_n_steps=2",
+    "reconstruction.count=2",
+    "reconstruction.steps=2",
+    "logger.mode=disabled",
+    "progress=false",
+]
+
+
+def train(output: Path, steps: int, *settings: str) -> dict[str, torch.Tensor]:
+    """Weights that the command line trains."""
+    status = cli.train([*TINY, f"output={output}", f"trainer.max_steps={steps}", *settings])
+    assert status == 0
+    return load_file(output / "prior.safetensors")
+
+
+def differing(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> list[str]:
+    assert a.keys() == b.keys()
+    return [name for name in a if not torch.equal(a[name], b[name])]
+
+
+@pytest.mark.parametrize("kind", ["score", "energy"])
+def test_a_stopped_and_resumed_training_equals_a_whole_one(kind, tmp_path):
+    """Same batches, times, noise, optimiser, averaging; the stop is within an epoch."""
+    setting = f"prior.parametrisation={kind}"
+    whole = train(tmp_path / "whole", 5, setting)
+    # Within the warm-up the learning rate does not depend on the length of the run.
+    train(tmp_path / "parts", 3, setting)
+    parts = train(tmp_path / "parts", 5, setting)
+    assert differing(parts, whole) == []
+    assert differing(train(tmp_path / "other", 5, setting, "seed=1"), whole)
+
+
+def test_score_then_energy_then_reload(tmp_path):
+    train(tmp_path / "score", 2)
+    init = tmp_path / "score" / "prior.safetensors"
+    train(tmp_path / "energy", 2, "prior.parametrisation=energy", f"init={init}")
+    prior, metadata = load_prior(tmp_path / "energy")
+    assert isinstance(prior, NetworkEnergy)
+    assert metadata.image_shape == (16, 16)
+    assert metadata.training["images_seen"] == 4
+    assert metadata.training["initialised_from"]["parametrisation"] == "score"
+    lines = (tmp_path / "energy" / "logs" / "version_0" / "metrics.csv").read_text().splitlines()
+    columns = lines[0].split(",")
+    for name in ("train/loss", "val/loss", "val/psnr", "val/ssim"):
+        values = [row.split(",")[columns.index(name)] for row in lines[1:]]
+        assert all(math.isfinite(float(v)) for v in values if v)
+        assert any(values)
+
+
+def test_a_warm_start_copies_the_weights(tmp_path):
+    """With a vanishing learning rate the energy keeps the score's averaged weights."""
+    score = train(tmp_path / "score", 2)
+    init = tmp_path / "score" / "prior.safetensors"
+    still = ["optimizer.lr=1e-30", "optimizer.matrix_lr=1e-30"]
+    energy = train(tmp_path / "e", 1, "prior.parametrisation=energy", f"init={init}", *still)
+    assert differing(score, energy) == []
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("network.channels=16", "another network"),
+        ("sde.beta_max=5", "another sde"),
+        ("init=absent.safetensors", "no prior at"),
+    ],
+)
+def test_an_unfit_warm_start_is_refused(setting, message, tmp_path, capsys):
+    train(tmp_path / "score", 1)
+    arguments = [*TINY, f"output={tmp_path / 'e'}", "prior.parametrisation=energy"]
+    init = f"init={tmp_path / 'score' / 'prior.safetensors'}"
+    assert cli.train([*arguments, init, setting]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_a_foreign_checkpoint_is_refused(tmp_path, capsys):
+    train(tmp_path, 1)
+    arguments = [*TINY, f"output={tmp_path}", "trainer.max_steps=2"]
+    assert cli.train([*arguments, "network.channels=16"]) == 2
+    assert "another network" in capsys.readouterr().err
+    (tmp_path / "last.ckpt").write_bytes(b"no checkpoint")
+    assert cli.train(arguments) == 2
+    assert "is not a checkpoint" in capsys.readouterr().err
+
+
+def test_images_that_do_not_fit_the_network_are_refused(tmp_path, capsys):
+    assert cli.train([*TINY, f"output={tmp_path}", "data.size=18"]) == 2
+    assert "multiples of 4, got (18, 18)" in capsys.readouterr().err
+
+
+def test_the_loss_falls_on_a_fixed_batch():
+    torch.manual_seed(0)
+    network = UNet(UNetConfig(channels=8, multipliers=(1, 2), blocks=(1, 1), embedding=16))
+    prior = NetworkEnergy(VPSDE(), network)
+    module = DenoisingModule(prior, TrainingPlan(steps=30, warmup=1))
+    optimizer = MuonAdam(*split_parameters(prior, BOUNDARY), matrix_lr=0.02, lr=3e-3)
+    x = torch.from_numpy(phantoms(range(4), 0, "train", 16))
+    t = torch.tensor([0.02, 0.1, 0.3, 0.6])
+    losses = []
+    for _ in range(30):
+        loss = module._loss(x, t, torch.Generator().manual_seed(1)).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_learning_rate_warms_up_and_ends_at_zero():
+    plan = TrainingPlan(steps=100, warmup=10)
+    factors = [plan.lr_factor(k) for k in range(101)]
+    assert factors[0] == pytest.approx(1 / 11)
+    assert factors[10] == 1.0
+    assert factors[55] == pytest.approx(0.5)
+    assert factors[100] == pytest.approx(0.0)
+    assert all(a < b for a, b in zip(factors[:10], factors[1:11], strict=True))
+    assert all(a > b for a, b in zip(factors[10:100], factors[11:], strict=True))
+
+
+def test_muon_gets_hidden_matrices_and_adam_the_rest():
+    prior = NetworkScore(VPSDE(), UNet(UNetConfig(channels=8, multipliers=(1, 2), blocks=(1, 1))))
+    matrices, others = split_parameters(prior, BOUNDARY)
+    names = {id(p): n for n, p in prior.named_parameters()}
+    assert len(matrices) + len(others) == len(names)
+    chosen = {names[id(p)] for p in matrices}
+    assert "network.down_levels.0.0.first.weight" in chosen
+    assert not any("enter.weight" in n or "leave.weight" in n or "embedding" in n for n in chosen)
+    assert all(p.ndim == 2 for p in matrices)
+
+
+def test_muon_update_is_orthogonal_and_adam_update_has_unit_size():
+    torch.manual_seed(0)
+    matrix, vector = (torch.nn.Parameter(torch.randn(s)) for s in ((6, 20), (5,)))
+    before = matrix.detach().clone(), vector.detach().clone()
+    optimizer = MuonAdam([matrix], [vector], matrix_lr=0.5, lr=0.1)
+    matrix.grad, vector.grad = torch.randn(6, 20), torch.randn(5)
+    optimizer.step()
+    values = torch.linalg.svdvals((before[0] - matrix.detach()) / 0.5)
+    assert values.min() > 0.5  # Newton-Schulz leaves singular values between about 0.7 and 1.2
+    assert values.max() < 1.5
+    torch.testing.assert_close(before[1] - vector.detach(), 0.1 * vector.grad.sign())
+
+
+def test_optimizer_state_survives_a_round_trip():
+    def make():
+        torch.manual_seed(0)
+        parameters = [torch.nn.Parameter(torch.randn(4, 6)), torch.nn.Parameter(torch.randn(3))]
+        return parameters, MuonAdam(parameters[:1], parameters[1:])
+
+    def run(parameters, optimizer, seeds):
+        for seed in seeds:
+            g = torch.Generator().manual_seed(seed)
+            for p in parameters:
+                p.grad = torch.randn(p.shape, generator=g)
+            optimizer.step()
+
+    whole, optimizer = make()
+    run(whole, optimizer, range(6))
+    first, optimizer = make()
+    run(first, optimizer, range(3))
+    second, resumed = make()
+    resumed.load_state_dict(optimizer.state_dict())
+    for p, q in zip(second, first, strict=True):
+        p.data.copy_(q.data)
+    run(second, resumed, range(3, 6))
+    for p, q in zip(second, whole, strict=True):
+        assert torch.equal(p, q)
+
+
+def test_validation_reconstruction_is_repeatable_and_in_place_under_inference_mode():
+    torch.manual_seed(0)
+    network = UNet(UNetConfig(channels=8, multipliers=(1, 2), blocks=(1, 1), embedding=16))
+    images = torch.from_numpy(phantoms(range(2), 0, "validation", 16))
+    problem = ValidationProblem(images, steps=3, angles=20)
+    first = problem.reconstruct(NetworkScore(VPSDE(), network))
+    with torch.inference_mode():
+        second = problem.reconstruct(NetworkEnergy(VPSDE(), network, Form.PAPER))
+    assert torch.equal(first, second.clone())
+    assert (first - images).abs().mean() < 0.5  # 0.8 for the random start
+
+
+@pytest.mark.slow
+def test_two_processes_train_like_one_with_the_same_global_batch(tmp_path):
+    """The phantoms of a step are the same; times and noise differ by rank, so only data is checked.
+
+    Run as a program, since the processes of a strategy start by repeating the command.
+    """
+    command = [sys.executable, "train.py", *TINY, f"output={tmp_path}", "trainer.max_steps=2"]
+    extra = ["trainer.devices=2", "trainer.strategy=ddp", "optimizer.batch_size=1"]
+    done = subprocess.run([*command, *extra], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    _, metadata = load_prior(tmp_path)
+    assert metadata.training["images_seen"] == 4
