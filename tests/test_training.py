@@ -1,5 +1,7 @@
 """Training: optimiser, loss over times, averaged weights, resumption, through the command line."""
 
+import itertools
+import json
 import math
 import subprocess
 import sys
@@ -79,6 +81,29 @@ def test_score_then_energy_then_reload(tmp_path):
         assert any(values)
 
 
+def test_two_steps_of_training_then_a_reconstruction(tmp_path):
+    """The whole way, through the command line."""
+    train(tmp_path / "prior", 2, "prior.parametrisation=energy")
+    settings = [
+        f"prior.path={tmp_path / 'prior'}",
+        "data.name=ellipses",
+        "data.size=16",
+        "data.count=2",
+        "geometry.angles=20",
+        "solver.steps=4",
+        "tv.iterations=20",
+        "logger.mode=disabled",
+        "progress=false",
+    ]
+    assert cli.reconstruct([*settings, f"output={tmp_path / 'run'}"]) == 0
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["images"] == 2
+    assert set(summary["methods"]) == {"fbp", "tv", "preconditioned"}
+    certificate = summary["methods"]["preconditioned"]["certificate"]
+    assert certificate["armijo_share"] == 1
+    assert certificate["descent_share"] == 1
+
+
 def test_a_warm_start_copies_the_weights(tmp_path):
     """With a vanishing learning rate the energy keeps the score's averaged weights."""
     score = train(tmp_path / "score", 2)
@@ -146,8 +171,8 @@ def test_learning_rate_warms_up_and_ends_at_zero():
     assert factors[10] == 1.0
     assert factors[55] == pytest.approx(0.5)
     assert factors[100] == pytest.approx(0.0)
-    assert all(a < b for a, b in zip(factors[:10], factors[1:11], strict=True))
-    assert all(a > b for a, b in zip(factors[10:100], factors[11:], strict=True))
+    assert all(a < b for a, b in itertools.pairwise(factors))
+    assert all(a > b for a, b in itertools.pairwise(factors))
 
 
 def test_muon_gets_hidden_matrices_and_adam_the_rest():

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from gnclightning import __version__
 from gnclightning.errors import UserError
@@ -62,7 +62,8 @@ def save_prior(prior: NetworkPrior, metadata: PriorMetadata, path: Path) -> None
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     weights = {k: v.detach().cpu().contiguous() for k, v in prior.network.state_dict().items()}
-    save_file(weights, temporary, metadata={KEY: json.dumps(header)})
+    # Bytes written here, not by safetensors: its files are readable by their owner only.
+    temporary.write_bytes(save(weights, metadata={KEY: json.dumps(header)}))
     os.replace(temporary, path)
 
 

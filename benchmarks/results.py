@@ -1,0 +1,173 @@
+"""Measures what docs/results.md states, and writes its tables.
+
+    python benchmarks/results.py run NAME ...   # one or more of the experiments; `all` for all
+    python benchmarks/results.py table          # docs/results/*.json -> tables in docs/results.md
+
+Each experiment runs the command line that its entry shows and keeps the summary in
+docs/results/NAME.json, so a table can always be made anew from files, and each line reproduced.
+"""
+
+import argparse
+import csv
+import datetime
+import json
+import platform
+import statistics
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gnclightning import cli
+from gnclightning.baselines import total_variation, tv_weight
+from gnclightning.data.ellipses import phantoms
+from gnclightning.metrics import psnr, ssim
+from gnclightning.operators import ParallelBeam2D, Radon, add_noise
+from gnclightning.reconstruction.measurement import Stream, image_seed
+
+RESULTS = Path("docs/results")
+PAGE = Path("docs/results.md")
+BEGIN, END = "<!-- begin generated -->", "<!-- end generated -->"
+
+TEST_SET = ["data.name=ellipses", "overwrite=true", "logger.mode=disabled"]
+COMMANDS: dict[str, list[str]] = {
+    "preconditioned": ["data.count=100"],
+    "gnc_flow": ["data.count=16", "solver.name=gnc_flow", "methods=[]"],
+    "gradient_like": ["data.count=16", "solver.name=gradient_like", "methods=[]"],
+    "gradient_descent": ["data.count=16", "solver.name=gradient_descent", "methods=[]"],
+    "preconditioned_16": ["data.count=16", "methods=[]"],
+    "batch_1": ["data.count=4", "batch_size=1"],
+    "batch_8": ["data.count=8", "batch_size=8"],
+}
+STARTS, START_IMAGES = 10, 10
+TV_FACTORS = (0.5, 0.63, 0.8, 1.0, 1.25, 1.6, 2.0)
+
+
+def run_command(name: str, settings: list[str]) -> dict[str, Any]:
+    """Run a reconstruction through the command line; its summary and the command."""
+    output = Path("runs/results") / name
+    arguments = [*TEST_SET, *settings, f"output={output}"]
+    if cli.reconstruct(arguments) != 0:
+        raise SystemExit(f"{name} failed")
+    summary = json.loads((output / "summary.json").read_text())
+    return {"command": "python reconstruct.py " + " ".join(arguments), **summary}
+
+
+def starts() -> dict[str, Any]:
+    """PSNR and SSIM of ten images from ten random starts each, same noise."""
+    table: list[dict[str, list[float]]] = []
+    for start in range(STARTS):
+        settings = [f"data.count={START_IMAGES}", "methods=[]", f"start_seed={start}"]
+        run_command("starts", settings)
+        with Path("runs/results/starts/metrics.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        table.append({key: [float(row[key]) for row in rows] for key in ("psnr", "ssim")})
+    spread = {
+        f"mean_std_{key}": statistics.mean(
+            statistics.stdev(run[key][i] for run in table) for i in range(START_IMAGES)
+        )
+        for key in ("psnr", "ssim")
+    }
+    return {"starts": STARTS, "images": START_IMAGES, **spread}
+
+
+def tuned_tv(count: int = 100) -> dict[str, Any]:
+    """TV on the 100 test images, its weight factor tuned on these very images."""
+    truth = torch.from_numpy(phantoms(range(count), 0, "test"))
+    operator = Radon(ParallelBeam2D.for_image(128, 60))
+    seeds = [image_seed(0, Stream.NOISE, i) for i in range(count)]
+    y, sigma = add_noise(operator(truth), relative=0.1, seeds=seeds)
+    scores: dict[str, dict[str, float]] = {}
+    for factor in TV_FACTORS:
+        found = total_variation(operator, y, factor * tv_weight(sigma)).image
+        scores[str(factor)] = {
+            "psnr": psnr(found, truth).mean().item(),
+            "ssim": ssim(found, truth).mean().item(),
+        }
+    best = max(scores, key=lambda factor: scores[factor]["psnr"])
+    return {"images": count, "factors": scores, "best_factor": best, **scores[best]}
+
+
+EXTRA = {"starts": starts, "tuned_tv": tuned_tv}
+
+
+def run(names: list[str]) -> None:
+    """Run experiments and keep their summaries."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    for name in [*COMMANDS, *EXTRA] if names == ["all"] else names:
+        result = EXTRA[name]() if name in EXTRA else run_command(name, COMMANDS[name])
+        result |= {
+            "reproduce": f"python benchmarks/results.py run {name}",
+            "date": datetime.date.today().isoformat(),
+            "hardware": f"{torch.get_num_threads()} CPU threads, {platform.machine()}",
+        }
+        (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
+
+
+def load(name: str) -> dict[str, Any] | None:
+    """The kept result of an experiment."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def method_rows() -> list[str]:
+    """A row for each method of each experiment."""
+    lines = [
+        "| method | images | PSNR, dB | SSIM | iterations | network evaluations / iteration | "
+        "s / image | command |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name in COMMANDS:
+        result = load(name)
+        if result is None:
+            continue
+        for method, values in result["methods"].items():
+            per_iteration = values.get("network_evaluations_per_iteration")
+            lines.append(
+                f"| {method} ({name}) | {result['images']} | {values['psnr']['mean']:.2f} | "
+                f"{values['ssim']['mean']:.3f} | {values['iterations']['mean']:.0f} | "
+                + (f"{per_iteration:.2f}" if per_iteration else "")
+                + f" | {values['seconds']['mean']:.2f} | `{result['reproduce']}` |"
+            )
+    return lines
+
+
+def table() -> None:
+    """Write the generated part of docs/results.md."""
+    lines = method_rows()
+    if tv := load("tuned_tv"):
+        lines += [
+            "",
+            f"TV with its weight tuned on these {tv['images']} images "
+            f"({tv['best_factor']} times the default): {tv['psnr']:.2f} dB, SSIM {tv['ssim']:.3f} "
+            f"(`{tv['reproduce']}`).",
+        ]
+    if spread := load("starts"):
+        lines += [
+            "",
+            f"Spread over {spread['starts']} random starts on {spread['images']} images: mean "
+            f"standard deviation {spread['mean_std_psnr']:.3f} dB, SSIM "
+            f"{spread['mean_std_ssim']:.4f} (`{spread['reproduce']}`).",
+        ]
+    known = [r for n in [*COMMANDS, *EXTRA] if (r := load(n))]
+    if known:
+        dates = sorted(r["date"] for r in known)
+        lines += ["", f"Measured {dates[0]} to {dates[-1]} on {known[0]['hardware']}."]
+    before, rest = PAGE.read_text().split(BEGIN)
+    after = rest.split(END)[1]
+    PAGE.write_text(f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{after}")
+
+
+def main() -> None:
+    """Dispatch."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    runner = commands.add_parser("run")
+    runner.add_argument("names", nargs="+", choices=[*COMMANDS, *EXTRA, "all"])
+    commands.add_parser("table")
+    arguments = parser.parse_args()
+    run(arguments.names) if arguments.command == "run" else table()
+
+
+if __name__ == "__main__":
+    main()

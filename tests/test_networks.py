@@ -1,0 +1,94 @@
+"""The parts of the U-Net."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from gnclightning.errors import UserError
+from gnclightning.networks import UNet, UNetConfig
+from gnclightning.networks.unet import Conv2d, NoiseEmbedding
+
+TINY = UNetConfig(channels=8, multipliers=(1, 2), blocks=(1, 1), embedding=16)
+
+
+def network(config: UNetConfig = TINY) -> UNet:
+    torch.manual_seed(0)
+    net = UNet(config)
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    return net
+
+
+@pytest.mark.parametrize(("size", "stride"), [(3, 1), (1, 1), (2, 2)])
+def test_convolution_with_a_matrix_is_a_convolution(size, stride):
+    conv = Conv2d(3, 5, size, stride).double()
+    x = torch.randn(2, 3, 8, 8, dtype=torch.float64)
+    y = conv(x)
+    patches = F.unfold(x, size, padding=size // 2 if stride == 1 else 0, stride=stride)
+    # unfold orders (channel, row, column); the matrix (row, column, channel).
+    patches = patches.view(2, 3, size * size, -1).transpose(1, 2).reshape(2, -1, y[0, 0].numel())
+    expected = conv.weight @ patches + conv.bias[:, None]
+    torch.testing.assert_close(y.flatten(2), expected)
+
+
+def test_output_moves_with_the_image():
+    """Away from the borders a shift by the stride shifts the output, up to GroupNorm's means."""
+    net = network().double().requires_grad_(False)
+    x = torch.zeros(1, 1, 48, 48, dtype=torch.float64)
+    x[..., 20:26, 18:23] = 1.0
+    level = torch.tensor([0.3], dtype=torch.float64)
+    moved = net(x.roll(TINY.stride, dims=-1), level)
+    expected = net(x, level).roll(TINY.stride, dims=-1)
+    centre = (..., slice(16, 32), slice(16, 32))
+    torch.testing.assert_close(moved[centre], expected[centre], rtol=1e-2, atol=1e-2)
+
+
+def test_every_noise_level_has_its_own_embedding():
+    embedding = NoiseEmbedding(16).double()
+    levels = torch.logspace(-3, math.log10(150), 60, dtype=torch.float64)
+    features = embedding.layers[0](
+        torch.cat(
+            [f(levels.log()[:, None] * embedding.frequencies) for f in (torch.sin, torch.cos)], 1
+        )
+    )
+    distances = torch.cdist(features, features) + 1e9 * torch.eye(60, dtype=torch.float64)
+    assert distances.min() > 1e-2
+    assert embedding(levels).shape == (60, 16)
+
+
+def test_second_derivatives_exist_and_match_finite_differences():
+    net = network().double().requires_grad_(False)
+    level = torch.tensor([0.1], dtype=torch.float64)
+    v, w = torch.randn(2, 1, 1, 8, 8, dtype=torch.float64)
+
+    def slope(x: torch.Tensor, create_graph: bool = False) -> torch.Tensor:
+        x = x if x.requires_grad else x.requires_grad_()
+        energy = net(x, level).square().sum()
+        (g,) = torch.autograd.grad(energy, x, create_graph=create_graph)
+        return (g * v).sum()
+
+    x = torch.rand(1, 1, 8, 8, dtype=torch.float64, requires_grad=True)
+    (hessian_v,) = torch.autograd.grad(slope(x, create_graph=True), x)
+    h = 1e-5
+    plus, minus = (slope((x + s * h * w).detach()) for s in (1, -1))
+    assert (hessian_v * w).sum().item() == pytest.approx((plus - minus).item() / (2 * h), rel=1e-5)
+
+
+def test_a_fresh_network_has_identity_blocks():
+    """Zero-initialised second convolutions: depth does not matter before training."""
+    torch.manual_seed(0)
+    shallow = UNet(TINY)
+    deep = UNet(UNetConfig(channels=8, multipliers=(1, 2), blocks=(3, 2), embedding=16))
+    deep.load_state_dict(shallow.state_dict(), strict=False)
+    x, level = torch.rand(1, 1, 16, 16), torch.tensor([0.2])
+    torch.testing.assert_close(deep(x, level), shallow(x, level))
+
+
+def test_inconsistent_shapes_are_refused():
+    with pytest.raises(UserError, match="one entry per level"):
+        UNetConfig(multipliers=(1, 2), blocks=(1,))
+    with pytest.raises(UserError, match="multiple of 8, got 12"):
+        UNetConfig(channels=12)
+    assert UNetConfig().stride == 16
