@@ -3,60 +3,228 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from math import ceil, hypot
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 from rich.console import Console
-from torch import Tensor
 
+from gnclightning.build_solver import build_alpha, build_solver
 from gnclightning.config import ReconstructConfig, save
 from gnclightning.config.reconstruct import (
-    AlphaConfig,
     DemoDataConfig,
     EllipsesDataConfig,
     FolderDataConfig,
     GeometryConfig,
 )
-from gnclightning.config.solver import (
-    FirstOrderConfig,
-    GNCFlowConfig,
-    GradientDescentConfig,
-    GradientLikeConfig,
-    GraduatedConfig,
-    PreconditionedConfig,
-    SolverConfig,
-)
+from gnclightning.config.solver import GraduatedConfig, PreconditionedConfig
 from gnclightning.data.ellipses import phantoms
 from gnclightning.data.folder import read_images
 from gnclightning.data.images import ImageSet
 from gnclightning.data.samples import demo_images
 from gnclightning.errors import UserError
-from gnclightning.objectives import Alpha
+from gnclightning.objectives import GraduatedObjective
 from gnclightning.operators import ParallelBeam2D, Radon
 from gnclightning.priors import NetworkEnergy, PriorMetadata, ScaledPrior, load_prior
 from gnclightning.reconstruction import methods
+from gnclightning.reconstruction.checks import check_prior, check_times
 from gnclightning.reconstruction.files import replacing
 from gnclightning.reconstruction.folder import CONFIG, choose_folder, create_folder
 from gnclightning.reconstruction.measurement import Scanner
 from gnclightning.reconstruction.progress import ProgressBar
+from gnclightning.reconstruction.records import MeasuredBatch
 from gnclightning.reconstruction.runner import Observer, run
 from gnclightning.reconstruction.table import FinalTable
 from gnclightning.reconstruction.tracking import Tracking, open_logger
 from gnclightning.reconstruction.writers import RunFolder, Units, estimate_size
-from gnclightning.sde import SDE
-from gnclightning.solvers import (
-    Armijo,
-    BarzilaiBorweinFirstStep,
-    ConstantStep,
-    FixedFirstStep,
-    Solver,
-    gnc_flow,
-    gradient_descent,
-    gradient_like,
-    linear_schedule,
-    log_schedule,
-    preconditioned,
-)
 from gnclightning.tracking import logged_in
+
+
+def run_reconstruction(config: ReconstructConfig) -> None:
+    """Measure and reconstruct as configured; prints a table and fills the run folder.
+
+    Raises:
+        UserError: anything that the configuration, the prior, the data or the run folder get
+            wrong; before any work.
+        OSError: a file cannot be read or written.
+    """
+    folder = choose_folder(config.output, config.overwrite)
+    device = build_device(config.device)
+    _check_logger(config)
+    images = build_images(config)
+    geometry = build_geometry(config.geometry, images)
+    prior, metadata = build_prior(config, images)
+    _check_tv(config)
+    operator = Radon(geometry).to(device)
+    chosen = build_methods(config, operator, prior.to(device))
+    size = estimate_size(len(images), geometry, len(chosen), config.solver.steps)
+    create_folder(folder, size)
+    with replacing(folder / CONFIG) as temporary:
+        save(config, temporary)
+    units = Units(metadata.intensity_unit, config.geometry.unit)
+    observers = [
+        RunFolder(folder, geometry, units, len(images), device),
+        *_console_observers(config, folder, len(images)),
+    ]
+    batches = build_scanner(config, operator).batches(images, config.batch_size)
+    with _full_float32():
+        run(batches, chosen, observers)
+
+
+def build_device(name: str) -> torch.device:
+    """The device to compute on."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            "expected a CUDA device for device=cuda, PyTorch finds none: give device=cpu, or "
+            "install a PyTorch build for this GPU"
+        )
+    return torch.device(name)
+
+
+def build_images(config: ReconstructConfig) -> ImageSet:
+    """The images of the run, checked."""
+    match config.data:
+        case DemoDataConfig(count=count):
+            return demo_images(count)
+        case EllipsesDataConfig(count=count, size=size, split=split, start=start):
+            indices = range(start, start + count)
+            stack = torch.from_numpy(phantoms(indices, 0, split, size))
+            return ImageSet(stack, tuple(f"ellipses[{n}]" for n in indices), tuple(indices))
+        case FolderDataConfig(path=path, count=count):
+            return read_images(path, count)
+    raise AssertionError(config.data)
+
+
+def build_geometry(config: GeometryConfig, images: ImageSet) -> ParallelBeam2D:
+    """The geometry; what is not given of the detector covers the image's diagonal."""
+    rows, columns = images.images.shape[-2:]
+    covering = ParallelBeam2D.for_image(
+        (rows, columns), config.angles, config.pixel_size, config.unit
+    )
+    count, spacing = config.detector_count, config.detector_spacing
+    diagonal = hypot(rows, columns) * config.pixel_size
+    if count is None and spacing is None:
+        return covering
+    if count is None:
+        assert spacing is not None
+        count = ceil(diagonal / spacing)
+    return replace(covering, detector_count=count, detector_spacing=spacing or diagonal / count)
+
+
+def build_prior(config: ReconstructConfig, images: ImageSet) -> tuple[NetworkEnergy, PriorMetadata]:
+    """The prior, fit for these images and the solver's times, and its description."""
+    path, solver = config.prior.path, config.solver
+    loaded, metadata = load_prior(path)
+    prior = check_prior(loaded, metadata, path, images)
+    times = {"t_min": solver.t_min}
+    if isinstance(solver, GraduatedConfig):
+        times["t_max"] = solver.t_max
+    check_times(prior.sde, path, **times)
+    return prior, metadata
+
+
+def build_methods(
+    config: ReconstructConfig, operator: Radon, prior: NetworkEnergy
+) -> list[methods.Method]:
+    """The methods to compare with, then the solver."""
+    chosen: list[methods.Method] = []
+    if "fbp" in config.methods:
+        chosen.append(methods.FilteredBackProjection(operator.geometry, config.fbp.filter))
+    if "tv" in config.methods:
+        chosen.append(methods.TotalVariation(operator, config.tv.weight, config.tv.iterations))
+    chosen.append(
+        methods.GraduatedSolver(
+            name=config.solver.name,
+            solver=build_solver(config.solver),
+            objective=build_objective(config, operator, prior),
+            start=methods.fbp_start if config.start == "fbp" else methods.random_start,
+        )
+    )
+    return chosen
+
+
+def build_objective(
+    config: ReconstructConfig, operator: Radon, prior: NetworkEnergy
+) -> Callable[[MeasuredBatch], GraduatedObjective]:
+    """What gives a measured batch its objective."""
+    solver = config.solver
+    regulariser = ScaledPrior(prior, prior.sde) if config.prior.evaluate_at == "scaled" else prior
+    alpha = build_alpha(config.alpha, prior.sde, solver.t_min)
+    metric: dict[str, Any] = {}
+    if isinstance(solver, PreconditionedConfig):
+        metric = {"damping": solver.damping, "cg_steps": solver.cg_steps}
+    return lambda measured: GraduatedObjective(
+        operator, measured.y, regulariser, alpha(measured.sigma_y), solver.t_min, **metric
+    )
+
+
+def build_scanner(config: ReconstructConfig, operator: Radon) -> Scanner:
+    """What measures the images."""
+    noise = config.noise
+    return Scanner(
+        operator,
+        relative=noise.relative if noise.absolute is None else None,
+        absolute=noise.absolute,
+        noise_seed=config.seed if noise.seed is None else noise.seed,
+        start_seed=config.seed if config.start_seed is None else config.start_seed,
+        filter=config.fbp.filter,
+    )
+
+
+def _console_observers(config: ReconstructConfig, folder: Path, images: int) -> list[Observer]:
+    """Progress bar, table and tracking, as far as they are wanted."""
+    messages = Console(stderr=True)
+    observers: list[Observer] = []
+    if config.progress:
+        observers.append(ProgressBar(images, config.solver.steps, config.batch_size, messages))
+    observers.append(FinalTable(folder, Console()))
+    if config.logger.mode != "disabled":
+        observers.append(_tracking(config, folder, images, messages))
+    return observers
+
+
+def _tracking(config: ReconstructConfig, folder: Path, images: int, messages: Console) -> Tracking:
+    logger = config.logger
+    name = logger.name or folder.resolve().name
+    return Tracking(
+        partial(open_logger, logger.mode, logger.project, name, folder),
+        asdict(config),
+        images,
+        config.batch_size,
+        logger.images_every,
+        messages,
+    )
+
+
+def _check_logger(config: ReconstructConfig) -> None:
+    """Refuse what W&B would interrupt the run for, to ask for a key."""
+    if config.logger.mode == "online" and not logged_in():
+        raise UserError(
+            "expected a W&B login for logger.mode=online, found none: run `wandb login`, or give "
+            "logger.mode=offline"
+        )
+
+
+def _check_tv(config: ReconstructConfig) -> None:
+    """Without noise, the noise level gives total variation no weight."""
+    if "tv" in config.methods and config.tv.weight is None and config.noise.level == 0:
+        raise UserError(
+            "tv.weight=null derives the weight from the noise level, which is 0: give "
+            "tv.weight=NUMBER, or leave tv out with methods=[fbp]"
+        )
+
+
+@contextmanager
+def _full_float32() -> Iterator[None]:
+    """No TensorFloat-32, whose 10 bits are too few for line searches; reproducible convolutions."""
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(precision)

@@ -182,10 +182,9 @@ def test_batch_equals_loop(memory_limit):
     y = operator(x)
     assert y.shape == (3, 2, *SMALL.range_shape)
     back = operator.adjoint(y)
-    for b in range(3):
-        for c in range(2):
-            torch.testing.assert_close(operator(x[b, c]), y[b, c], rtol=1e-14, atol=1e-14)
-            torch.testing.assert_close(operator.adjoint(y[b, c]), back[b, c], rtol=1e-14, atol=0)
+    for b, c in np.ndindex(3, 2):
+        torch.testing.assert_close(operator(x[b, c]), y[b, c], rtol=1e-14, atol=1e-14)
+        torch.testing.assert_close(operator.adjoint(y[b, c]), back[b, c], rtol=1e-14, atol=0)
 
 
 def test_derivatives_of_any_order():
@@ -232,8 +231,7 @@ def test_identity_and_mask():
     assert torch.equal(Mask(known).adjoint(x), torch.where(known, x, 0))
     result = Identity((4, 5))(x)
     assert torch.equal(result, x)
-    result.zero_()
-    assert x.abs().min() > 0
+    assert result.data_ptr() != x.data_ptr()
     with pytest.raises(UserError, match="expected a bool mask, got"):
         Mask(torch.ones(3, 3, dtype=torch.int64))
 
@@ -242,8 +240,7 @@ def test_rays_beside_the_image_see_nothing():
     operator = Radon(ParallelBeam2D((3, 3), (0.1, 2.0), 2, 100.0), F64)
     assert torch.equal(operator(random(1, 1, 3, 3)), torch.zeros(1, 1, 2, 2, dtype=F64))
     assert torch.equal(operator.adjoint(random(1, 1, 2, 2)), torch.zeros(1, 1, 3, 3, dtype=F64))
-    assert operator.norm() == 0
-    assert dot_test(operator) == 0
+    assert operator.norm() == dot_test(operator) == 0
 
 
 def test_checkpoints_and_mixed_precision_pass_it_by():
@@ -270,8 +267,7 @@ def test_default_geometry():
         geometry = ParallelBeam2D.for_image(size, 60)
         assert geometry.range_shape == (60, count)
         assert geometry.detector_spacing == pytest.approx(spacing, abs=5e-6)
-        assert geometry.angles[0] == pytest.approx(math.pi / 120)
-        assert geometry.angles[59] == pytest.approx(math.pi * 119 / 120)
+        assert geometry.angles[::59] == pytest.approx((math.pi / 120, math.pi * 119 / 120))
     oblong = ParallelBeam2D.for_image((30, 40), 3, pixel_size=0.5, unit="mm")
     assert (oblong.detector_count, oblong.detector_spacing) == (51, pytest.approx(25 / 51))
 
@@ -280,9 +276,7 @@ def test_default_geometry():
 def test_geometry_survives_files(geometry):
     assert ParallelBeam2D.from_dict(json.loads(json.dumps(geometry.to_dict()))) == geometry
     arrays = {name: np.asarray(value)[()] for name, value in geometry.to_dict().items()}
-    restored = ParallelBeam2D.from_dict(arrays)
-    assert restored == geometry
-    assert hash(restored) == hash(geometry)
+    assert {ParallelBeam2D.from_dict(arrays)} == {geometry}
 
 
 @pytest.mark.parametrize(

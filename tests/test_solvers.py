@@ -123,6 +123,20 @@ def test_adaptive_smoothing_takes_the_largest_descending_time():
     assert skipped > 0
 
 
+def test_the_descent_condition_is_enforced_from_the_stated_iteration_on():
+    """Before it, the schedule is followed level by level, descending or not."""
+    schedule = linear_schedule(1.0, T_MIN, 40)
+    armijo, first = Armijo(C), FixedFirstStep(1.0)
+    solver = gradient_like(schedule, search=armijo, first_step=first, descent_from=6)
+    solution = solve(solver, problem(batch=40), start(40))
+    early = torch.stack([r.slope for r in solution.trace[:6]])
+    late = torch.stack([r.slope[r.active].max() for r in solution.trace[6:]])
+    assert (early >= 0).any()
+    assert (late < 0).all()
+    for level, record in enumerate(solution.trace[:6]):
+        assert (record.t[record.active] == schedule[level]).all()
+
+
 def test_schedule_moves_on_and_ends_at_t_min():
     solution = solve(solvers()["gradient_like"], problem(), start())
     times = torch.stack([r.t for r in solution.trace])

@@ -46,6 +46,20 @@ class GraduatedConfig(SolverConfig):
 
 
 @dataclass(kw_only=True)
+class DescentConfig(GraduatedConfig):
+    """A graduated solver that makes its directions descend on f."""
+
+    descent_from: int | None = bounded(0, ">= 0")
+    """Iterations after which a direction must descend on f: the schedule then skips times whose
+    direction does not; null: three fifths of solver.steps."""
+
+    @property
+    def enforced_from(self) -> int:
+        """`descent_from`, or its default."""
+        return 3 * self.steps // 5 if self.descent_from is None else self.descent_from
+
+
+@dataclass(kw_only=True)
 class FirstOrderConfig(SolverConfig):
     """A solver without preconditioner: many steps, of Barzilai-Borwein size."""
 
@@ -56,10 +70,11 @@ class FirstOrderConfig(SolverConfig):
 
 
 @dataclass(kw_only=True)
-class PreconditionedConfig(GraduatedConfig):
+class PreconditionedConfig(DescentConfig):
     """Gradient-like method in the metric of A*A + rho_t I; few iterations."""
 
     name: str = "preconditioned"
+    descent_from: int | None = bounded(None, ">= 0")
     cg_steps: int = bounded(5, ">= 1")
     """Conjugate-gradient steps for each direction."""
     damping: float = bounded(1.0, "> 0")
@@ -67,7 +82,7 @@ class PreconditionedConfig(GraduatedConfig):
 
 
 @dataclass(kw_only=True)
-class GradientLikeConfig(FirstOrderConfig, GraduatedConfig):
+class GradientLikeConfig(FirstOrderConfig, DescentConfig):
     """Algorithm 2: gradient-like directions, smoothing adapted to the descent condition."""
 
     name: str = "gradient_like"

@@ -28,7 +28,7 @@ def gnc_flow(
         direction=GradientDirection(),
         first_step=first_step,
         search=search,
-        adaptive=False,
+        descent_from=None,
         memory=memory,
         tolerance=tolerance,
     )
@@ -39,17 +39,21 @@ def gradient_like(
     *,
     search: Armijo,
     first_step: BarzilaiBorweinFirstStep | FixedFirstStep,
+    descent_from: int = 0,
     memory: int = 1,
     tolerance: float = 0.0,
 ) -> Solver:
-    """Algorithm 2: d = -t_j grad F(x, t_j) with the largest t_j that descends on f."""
+    """Algorithm 2: d = -t_j grad F(x, t_j) with the largest t_j that descends on f.
+
+    The condition is enforced after `descent_from` iterations.
+    """
     return Solver(
         schedule=schedule,
         steps=len(schedule),
         direction=GradientDirection(),
         first_step=first_step,
         search=search,
-        adaptive=True,
+        descent_from=descent_from,
         memory=memory,
         tolerance=tolerance,
     )
@@ -60,17 +64,18 @@ def preconditioned(
     *,
     search: Armijo,
     first_step: FixedFirstStep,
+    descent_from: int = 0,
     memory: int = 1,
     tolerance: float = 0.0,
 ) -> Solver:
-    """Algorithm 2 in the metric A*A + rho_t I."""
+    """Algorithm 2 in the metric A*A + rho_t I; see `gradient_like`."""
     return Solver(
         schedule=schedule,
         steps=len(schedule),
         direction=PreconditionedDirection(),
         first_step=first_step,
         search=search,
-        adaptive=True,
+        descent_from=descent_from,
         memory=memory,
         tolerance=tolerance,
     )
@@ -92,7 +97,7 @@ def gradient_descent(
         direction=GradientDirection(times_t=False),
         first_step=first_step,
         search=search,
-        adaptive=False,
+        descent_from=None,
         memory=memory,
         tolerance=tolerance,
     )

@@ -38,9 +38,11 @@ class Solver:
         direction: see `directions`.
         first_step: see `directions`.
         search: see `line_search`.
-        adaptive: take the largest t_j, j past the last one, whose direction descends on f (the
-            adaptive smoothing schedule of Section 3.2). As a departure from Theorem 3.2 the
-            schedule moves on by at least one each iteration, so that it cannot stall.
+        descent_from: after this many iterations, take the largest t_j, j past the last one, whose
+            direction descends on f (the adaptive smoothing schedule of Section 3.2); None: never.
+            As a departure from Theorem 3.2 the schedule moves on by at least one each iteration,
+            so that it cannot stall. A late start is what Section 5 suggests: limit points are
+            stationary all the same, and the first directions may leave a local minimum of f.
         memory: the Armijo reference is the largest of this many last values; 1 is monotone.
         tolerance: stop where |grad f(x)| <= tolerance |grad f(x_1)|.
     """
@@ -50,7 +52,7 @@ class Solver:
     direction: Direction
     first_step: FirstStep
     search: LineSearch
-    adaptive: bool = True
+    descent_from: int | None = 0
     memory: int = 1
     tolerance: float = 0.0
 
@@ -116,8 +118,9 @@ class Solver:
         level = (state.level + 1).clamp(max=last)
         proposal, slope, networks = self._propose(problem, state.point, level)
         attempts = torch.ones_like(level)
-        while self.adaptive:
-            rows = positions(~(slope < 0) & (level < last))
+        while self.descent_from is not None:
+            enforced = state.iterations >= self.descent_from
+            rows = positions(enforced & ~(slope < 0) & (level < last))
             if not len(rows):
                 break
             further = level[rows] + 1

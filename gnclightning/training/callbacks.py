@@ -51,7 +51,10 @@ class ValidationProblem:
         alpha = Alpha.from_noise_level(prior.sde, sigma, T_MIN)
         objective = GraduatedObjective(operator, y, energy, alpha, T_MIN)
         solver = preconditioned(
-            log_schedule(1.0, T_MIN, self.steps), search=Armijo(), first_step=FixedFirstStep()
+            log_schedule(1.0, T_MIN, self.steps),
+            search=Armijo(),
+            first_step=FixedFirstStep(),
+            descent_from=3 * self.steps // 5,
         )
         start = torch.randn(images.shape, generator=torch.Generator().manual_seed(0)).to(images)
         return solve(solver, objective, start).x

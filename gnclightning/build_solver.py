@@ -1,0 +1,89 @@
+"""From configuration to solvers: algorithms, schedules and regularisation weights."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from torch import Tensor
+
+from gnclightning.config.reconstruct import AlphaConfig
+from gnclightning.config.solver import (
+    FirstOrderConfig,
+    GNCFlowConfig,
+    GradientDescentConfig,
+    GradientLikeConfig,
+    GraduatedConfig,
+    PreconditionedConfig,
+    SolverConfig,
+)
+from gnclightning.objectives import Alpha
+from gnclightning.sde import SDE
+from gnclightning.solvers import (
+    Armijo,
+    BarzilaiBorweinFirstStep,
+    ConstantStep,
+    FixedFirstStep,
+    Solver,
+    gnc_flow,
+    gradient_descent,
+    gradient_like,
+    linear_schedule,
+    log_schedule,
+    preconditioned,
+)
+
+
+def build_alpha(config: AlphaConfig, sde: SDE, t_min: float) -> Callable[[Tensor], Alpha]:
+    """The rule that gives the weights alpha_t for noise of standard deviation sigma_y."""
+    if config.rule == "auto":
+        return lambda sigma_y: Alpha.from_noise_level(
+            sde, sigma_y, t_min, config.weight, config.power
+        )
+    rule = Alpha.constant if config.rule == "constant" else Alpha.noise_scale
+    alpha = rule(sde, config.weight)
+    return lambda sigma_y: replace(alpha, scale=alpha.scale.to(sigma_y.device))
+
+
+def build_solver(config: SolverConfig) -> Solver:
+    """The algorithm with its line search, first step and schedule."""
+    search = Armijo(config.armijo, config.shrink, config.max_trials)
+    common = {"memory": config.nonmonotone + 1, "tolerance": config.gradient_tolerance}
+    fixed = FixedFirstStep(config.first_step)
+    if isinstance(config, PreconditionedConfig):
+        return preconditioned(
+            build_schedule(config),
+            search=search,
+            first_step=fixed,
+            descent_from=config.enforced_from,
+            **common,
+        )
+    assert isinstance(config, FirstOrderConfig)
+    first = BarzilaiBorweinFirstStep(config.first_step, config.barzilai_borwein)
+    match config:
+        case GradientLikeConfig():
+            return gradient_like(
+                build_schedule(config),
+                search=search,
+                first_step=first,
+                descent_from=config.enforced_from,
+                **common,
+            )
+        case GNCFlowConfig(step_rule="constant", constant_step=step):
+            return gnc_flow(
+                build_schedule(config),
+                search=ConstantStep(),
+                first_step=FixedFirstStep(step),
+                **common,
+            )
+        case GNCFlowConfig():
+            return gnc_flow(build_schedule(config), search=search, first_step=first, **common)
+        case GradientDescentConfig():
+            return gradient_descent(
+                config.t_min, config.steps, search=search, first_step=first, **common
+            )
+    raise AssertionError(config)
+
+
+def build_schedule(config: GraduatedConfig) -> Tensor:
+    """The smoothing times from t_max down to t_min."""
+    spacing = log_schedule if config.schedule == "log" else linear_schedule
+    return spacing(config.t_max, config.t_min, config.steps)

@@ -1,0 +1,1 @@
+"""Reconstruction runs: methods, the loop over batches, and what observes it."""

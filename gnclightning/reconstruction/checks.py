@@ -1,0 +1,68 @@
+"""What must hold of a prior before it is used on images."""
+
+import torch
+
+from gnclightning.data.images import ImageSet
+from gnclightning.errors import UserError
+from gnclightning.priors import NetworkEnergy, NetworkPrior, PriorMetadata
+from gnclightning.sde import SDE
+
+_DATA_RANGE = (0.0, 1.0)
+
+
+def check_prior(
+    prior: NetworkPrior, metadata: PriorMetadata, path: str, images: ImageSet
+) -> NetworkEnergy:
+    """The prior, if it has an energy and was trained on images such as these.
+
+    Args:
+        prior: the prior.
+        metadata: its description.
+        path: how the user names it.
+        images: to be reconstructed, in [0,1].
+
+    Raises:
+        UserError: it has no energy, or expects images of another size, range or number of channels.
+    """
+    if not isinstance(prior, NetworkEnergy):
+        raise UserError(
+            f"expected a prior with an energy, which line searches need, got {path} with the "
+            f"parametrisation {prior.parametrisation}: train one with prior.parametrisation=energy"
+        )
+    _check_size(metadata, path, images)
+    channels = prior.network.config.image_channels
+    if channels != 1:
+        raise UserError(
+            f"expected a prior of images with one channel, got {path} for {channels}: "
+            "name other weights with prior.path"
+        )
+    prior.network.check_size(images.images.shape[-2:])
+    if metadata.intensity_range != _DATA_RANGE:
+        low, high = metadata.intensity_range
+        raise UserError(
+            f"expected a prior of images in [0, 1], as the images of a run are, got {path} for "
+            f"[{low:g}, {high:g}]: train on images scaled to [0, 1]"
+        )
+    return prior
+
+
+def _check_size(metadata: PriorMetadata, path: str, images: ImageSet) -> None:
+    height, width = metadata.image_shape
+    found = tuple(images.images.shape[-2:])
+    if found != (height, width):
+        raise UserError(
+            f"expected images of {height}x{width} pixels, the size that prior.path={path} was "
+            f"trained on, got {found[0]}x{found[1]} ({images.names[0]}): resample the images, or "
+            "name weights for this size with prior.path"
+        )
+
+
+def check_times(sde: SDE, path: str, **times: float) -> None:
+    """Raise `UserError` unless a float32 network can be evaluated at these times."""
+    for name, t in times.items():
+        noise = float(sde.noise_to_signal(torch.tensor([t], dtype=torch.float32)))
+        if not 0 < noise < float("inf"):
+            raise UserError(
+                f"expected a time at which the SDE of {path}, {sde}, has a noise level above 0 "
+                f"and below infinity, got {noise:g} at solver.{name}={t:g}: choose another time"
+            )

@@ -1,0 +1,90 @@
+"""The run folder: where it is, and that it can be written to."""
+
+import errno
+import shutil
+import time
+from itertools import count
+from pathlib import Path
+
+from gnclightning.errors import UserError
+
+PARENT = Path("runs")
+"""Where folders go that the user gave no name."""
+
+CONFIG, METRICS, TRACE = "config.yaml", "metrics.csv", "trace.csv"
+RECONSTRUCTIONS, SUMMARY = "reconstructions.h5", "summary.json"
+FIGURES = "figures"
+FIGURE_NAMES = ("reconstructions.png", "errors.png", "convergence.png")
+
+_CHOOSE = "or choose another folder with output=FOLDER"
+
+
+def choose_folder(output: str | None, overwrite: bool) -> Path:
+    """The run folder that the user asked for, or a new one below `runs`; makes nothing yet.
+
+    Raises:
+        UserError: it is no folder, or it holds something and `overwrite` is not set.
+    """
+    if output is None:
+        return _new_folder()
+    folder = Path(output)
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"expected a folder at output={output}, got a file: move it, {_CHOOSE}")
+    if folder.is_dir() and not overwrite and any(folder.iterdir()):
+        raise UserError(
+            f"expected an empty run folder, got {output} with files in it: give overwrite=true, "
+            f"{_CHOOSE}"
+        )
+    return folder
+
+
+def create_folder(folder: Path, size: int) -> None:
+    """Make the run folder, try to write to it, and clear what an earlier run left.
+
+    Args:
+        folder: from `choose_folder`.
+        size: bytes that the run will write, roughly.
+
+    Raises:
+        UserError: too little space, or the folder cannot be written to.
+    """
+    try:
+        _check_space(folder, size)
+        (folder / FIGURES).mkdir(parents=True, exist_ok=True)
+        probe = folder / ".probe"
+        probe.write_bytes(b"probe")
+        probe.unlink()
+        for name in (CONFIG, METRICS, TRACE, RECONSTRUCTIONS, SUMMARY):
+            (folder / name).unlink(missing_ok=True)
+        for name in FIGURE_NAMES:
+            (folder / FIGURES / name).unlink(missing_ok=True)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UserError(
+            f"expected a run folder {folder} that can be written to, got: "
+            f"{error.strerror or error}; check its path and permissions, {_CHOOSE}"
+        ) from error
+
+
+def _new_folder() -> Path:
+    """Named by date and time; a number tells apart those of one second."""
+    name = time.strftime("%Y-%m-%d_%H-%M-%S")
+    candidates = (PARENT / (name if n == 1 else f"{name}_{n}") for n in count(1))
+    return next(folder for folder in candidates if not folder.exists())
+
+
+def _check_space(folder: Path, size: int) -> None:
+    existing = next(
+        parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists()
+    )
+    free = shutil.disk_usage(existing).free
+    if free < size:
+        raise UserError(
+            f"expected {_megabytes(size)} free in {existing} for the run folder, got "
+            f"{_megabytes(free)}: free some space, {_CHOOSE}"
+        )
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.0f} MB"

@@ -1,0 +1,199 @@
+"""Ways to reconstruct a measured batch, behind one interface."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from gnclightning.baselines import total_variation, tv_weight
+from gnclightning.operators import FilterName, ParallelBeam2D, Radon, fbp
+from gnclightning.problem import Problem
+from gnclightning.reconstruction.records import MeasuredBatch
+from gnclightning.solvers import (
+    Armijo,
+    Certificate,
+    Record,
+    Solver,
+    SolverState,
+    Status,
+    certify,
+    iterate,
+)
+
+DIRECT = "direct"
+"""Status of a method without iterations."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """The iterates after one iteration.
+
+    Attributes:
+        number: of the iteration; 0 is the start.
+        x: iterates (B, 1, H, W).
+        active: images that took part, (B,) bool.
+        values: t, objective, data_fidelity, regulariser, step_size, line_search_trials,
+            descent_condition and gradient_norm, as columns of (B, 8) float64.
+    """
+
+    number: int
+    x: Tensor
+    active: Tensor
+    values: Tensor
+
+
+Callback = Callable[[Step], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a method made of a batch, and what it cost.
+
+    Attributes:
+        x: reconstructions (B, 1, H, W).
+        status: why each image's run ended.
+        iterations: (B,) int64.
+        network_evaluations: forward-and-backward passes of the prior, (B,) int64.
+        operator_evaluations: applications of A, A* or a back-projection, (B,) int64.
+        certificate: of an iterative solver.
+    """
+
+    x: Tensor
+    status: list[str]
+    iterations: Tensor
+    network_evaluations: Tensor
+    operator_evaluations: Tensor
+    certificate: Certificate | None = None
+
+
+class Method(Protocol):
+    """A reconstruction method."""
+
+    @property
+    def name(self) -> str:
+        """As in tables and files."""
+        ...
+
+    def __call__(self, measured: MeasuredBatch, callback: Callback) -> Outcome:
+        """Reconstruct; `callback` is told about the start and each iteration with an objective."""
+        ...
+
+
+@dataclass(frozen=True)
+class FilteredBackProjection:
+    """See `operators.fbp`; done again although the batch holds it, so that its time is known."""
+
+    geometry: ParallelBeam2D
+    filter: FilterName
+    name: str = "fbp"
+
+    def __call__(self, measured: MeasuredBatch, callback: Callback) -> Outcome:
+        """See `Method`."""
+        x = fbp(measured.y, self.geometry, self.filter)
+        none = torch.zeros(len(x), dtype=torch.int64)
+        return Outcome(x, [DIRECT] * len(x), none, none, none + 1)
+
+
+@dataclass(frozen=True)
+class TotalVariation:
+    """See `baselines.total_variation`.
+
+    Attributes:
+        operator: A.
+        weight: of the total variation; None takes it from the noise level.
+        iterations: of the primal-dual method.
+    """
+
+    operator: Radon
+    weight: float | None
+    iterations: int
+    name: str = "tv"
+
+    def __call__(self, measured: MeasuredBatch, callback: Callback) -> Outcome:
+        """See `Method`."""
+        weight = self._from_noise(measured.sigma_y) if self.weight is None else self.weight
+        found = total_variation(self.operator, measured.y, weight, self.iterations)
+        status = [Status.BUDGET_SPENT.label] * len(found.image)
+        none = torch.zeros_like(found.iterations)
+        return Outcome(found.image, status, found.iterations, none, 2 * found.iterations)
+
+    def _from_noise(self, sigma_y: Tensor) -> Tensor:
+        """`tv_weight` is for pixels of size 1; the columns of A are longer for larger ones."""
+        geometry = self.operator.geometry
+        return geometry.pixel_size * tv_weight(sigma_y, len(geometry.angles))
+
+
+@dataclass(frozen=True)
+class GraduatedSolver:
+    """Minimises 1/2 |A x - y|^2 + alpha_t R(x,t) with one of the solvers of `solvers`.
+
+    Attributes:
+        name: of the solver.
+        solver: the solver.
+        objective: f and its family for a measured batch.
+        start: the first iterates (B, 1, H, W).
+    """
+
+    name: str
+    solver: Solver
+    objective: Callable[[MeasuredBatch], Problem]
+    start: Callable[[MeasuredBatch], Tensor]
+
+    def __call__(self, measured: MeasuredBatch, callback: Callback) -> Outcome:
+        """See `Method`."""
+        objective = self.objective(measured)
+        with torch.no_grad():
+            # Not `solve`: the trace begins with f at the start, which only its state knows.
+            state = start = self.solver.init(objective, self.start(measured))
+            callback(_start(start))
+            trace: list[Record] = []
+            for state, record in iterate(self.solver, objective, start):
+                trace.append(record)
+                callback(_step(len(trace), state, record))
+        search = self.solver.search
+        c = search.c if isinstance(search, Armijo) else 0.0
+        return Outcome(
+            x=state.point.x,
+            status=[Status(code).label for code in state.status.tolist()],
+            iterations=state.iterations,
+            network_evaluations=state.network_evaluations,
+            operator_evaluations=state.operator_evaluations,
+            certificate=certify(trace, c, start.point.value, start.initial_gradient_norm),
+        )
+
+
+def random_start(measured: MeasuredBatch) -> Tensor:
+    """x_1 ~ N(0, I), each image from its own seed and drawn on the CPU."""
+    draws = [
+        torch.randn(image.shape, generator=torch.Generator().manual_seed(seed))
+        for image, seed in zip(measured.truth, measured.start_seeds, strict=True)
+    ]
+    return torch.stack(draws).to(measured.truth)
+
+
+def fbp_start(measured: MeasuredBatch) -> Tensor:
+    """The filtered back-projections."""
+    return measured.fbp
+
+
+def _start(state: SolverState) -> Step:
+    point, unknown = state.point, torch.full_like(state.point.value, torch.nan)
+    known = [point.value, point.fidelity, point.regulariser]
+    values = [unknown, *known, unknown, unknown, unknown, state.initial_gradient_norm]
+    return Step(0, point.x, torch.ones_like(unknown).bool(), torch.stack(values, dim=1))
+
+
+def _step(number: int, state: SolverState, record: Record) -> Step:
+    values = [
+        record.t,
+        record.value,
+        record.fidelity,
+        record.regulariser,
+        record.step_size,
+        record.trials.double(),
+        record.descent,
+        record.gradient_norm,
+    ]
+    return Step(number, state.point.x, record.active, torch.stack(values, dim=1))

@@ -1,0 +1,112 @@
+"""What passes between the parts of a reconstruction: measurements, results, rows of tables."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor
+
+from gnclightning.solvers import Certificate
+
+_LABELS = {
+    "fbp": "FBP",
+    "tv": "TV",
+    "preconditioned": "GNC",
+    "gradient_like": "GNC",
+    "gnc_flow": "GNC",
+    "gradient_descent": "gradient descent",
+}
+
+
+def label(method: str) -> str:
+    """A method's name for readers; a run has one solver, so that `GNC` is clear."""
+    return _LABELS.get(method, method)
+
+
+class MetricsRow(NamedTuple):
+    """One row of `metrics.csv`; `seconds` is the time of the batch over its number of images."""
+
+    image: str
+    method: str
+    psnr: float
+    ssim: float
+    iterations: int
+    network_evaluations: int
+    operator_evaluations: int
+    seconds: float
+    status: str
+
+
+class TraceRow(NamedTuple):
+    """One row of `trace.csv`: an image after an iteration in which it took part.
+
+    Iteration 0 is the start, without step: `t`, `step_size`, `line_search_trials` and
+    `descent_condition` (the cosine of the angle between grad f and the direction) are NaN.
+    """
+
+    image: str
+    method: str
+    iteration: int
+    t: float
+    objective: float
+    data_fidelity: float
+    regulariser: float
+    step_size: float
+    line_search_trials: float
+    descent_condition: float
+    gradient_norm: float
+    psnr: float
+
+
+@dataclass(frozen=True)
+class MeasuredBatch:
+    """Images with their simulated measurements.
+
+    Attributes:
+        names: one per image.
+        truth: the images (B, 1, H, W), float32.
+        y: noisy sinograms (B, 1, angles, detectors).
+        sigma_y: standard deviation of the noise, (B,) float64.
+        fbp: filtered back-projections of `y`, (B, 1, H, W).
+        start_seeds: seeds of the random starts, one per image.
+    """
+
+    names: tuple[str, ...]
+    truth: Tensor
+    y: Tensor
+    sigma_y: Tensor
+    fbp: Tensor
+    start_seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class MethodResult:
+    """What a method made of a batch.
+
+    Attributes:
+        method: its name.
+        x: reconstructions (B, 1, H, W).
+        metrics: one row per image.
+        trace: rows of all iterations, in their order.
+        certificate: of an iterative solver.
+    """
+
+    method: str
+    x: Tensor
+    metrics: list[MetricsRow]
+    trace: list[TraceRow]
+    certificate: Certificate | None
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """A finished batch: what was measured, and the result of each method."""
+
+    batch: MeasuredBatch
+    methods: list[MethodResult]
+
+    @property
+    def metrics(self) -> list[MetricsRow]:
+        """The rows of `metrics.csv`: image after image, the methods of each together."""
+        return [
+            row for rows in zip(*(m.metrics for m in self.methods), strict=True) for row in rows
+        ]

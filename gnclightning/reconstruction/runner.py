@@ -1,0 +1,168 @@
+"""The loop over batches and methods; it knows no file formats and no trackers.
+
+Observers are told what happens. Their time, and that of the metrics, is not a method's time.
+"""
+
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from gnclightning.metrics import psnr, ssim
+from gnclightning.reconstruction.methods import Method, Outcome, Step
+from gnclightning.reconstruction.records import (
+    BatchResult,
+    MeasuredBatch,
+    MethodResult,
+    MetricsRow,
+    TraceRow,
+)
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """What observers see of an iteration.
+
+    Attributes:
+        number: 0 is the start.
+        x: iterates (B, 1, H, W), on the device.
+        rows: one for each image that took part.
+    """
+
+    number: int
+    x: Tensor
+    rows: list[TraceRow]
+
+
+class Observer:
+    """Told what happens; ignores all of it unless a subclass says otherwise."""
+
+    def batch_started(self, batch: MeasuredBatch) -> None:
+        """A batch is measured and about to be reconstructed."""
+
+    def method_started(self, name: str) -> None:
+        """A method is about to reconstruct the batch."""
+
+    def iterated(self, iteration: Iteration) -> None:
+        """A method with an objective did an iteration."""
+
+    def batch_finished(self, result: BatchResult) -> None:
+        """All methods have reconstructed the batch."""
+
+    def run_finished(self) -> None:
+        """All batches are finished."""
+
+    def close(self) -> None:
+        """The run has ended, be it finished or not."""
+
+
+def run(
+    batches: Iterable[MeasuredBatch], methods: Sequence[Method], observers: Sequence[Observer]
+) -> None:
+    """Reconstruct all batches with all methods.
+
+    Args:
+        batches: measured batches, each made when it is needed.
+        methods: applied in this order.
+        observers: told in this order; all are closed however the run ends.
+    """
+    with ExitStack() as stack:
+        for observer in reversed(observers):
+            stack.callback(observer.close)
+        for batch in batches:
+            for observer in observers:
+                observer.batch_started(batch)
+            results = [_apply(method, batch, observers) for method in methods]
+            result = BatchResult(_on_cpu(batch), results)
+            for observer in observers:
+                observer.batch_finished(result)
+        for observer in observers:
+            observer.run_finished()
+
+
+class _Stopwatch:
+    """Wall time between `go` and `halt`, of work that a device has really finished."""
+
+    def __init__(self, device: torch.device):
+        self._device = device
+        self._since = 0.0
+        self.seconds = 0.0
+
+    def go(self) -> None:
+        self._wait()
+        self._since = time.perf_counter()
+
+    def halt(self) -> None:
+        self._wait()
+        self.seconds += time.perf_counter() - self._since
+
+    def _wait(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+
+
+def _apply(method: Method, batch: MeasuredBatch, observers: Sequence[Observer]) -> MethodResult:
+    """Time a method on a batch; traced and measured with the stopwatch halted."""
+    for observer in observers:
+        observer.method_started(method.name)
+    watch = _Stopwatch(batch.truth.device)
+    trace: list[TraceRow] = []
+
+    def callback(step: Step) -> None:
+        watch.halt()
+        rows = _trace_rows(method.name, batch, step)
+        trace.extend(rows)
+        for observer in observers:
+            observer.iterated(Iteration(step.number, step.x, rows))
+        watch.go()
+
+    watch.go()
+    outcome = method(batch, callback)
+    watch.halt()
+    metrics = _metrics_rows(method.name, batch, outcome, watch.seconds / len(batch.names))
+    return MethodResult(method.name, outcome.x.cpu(), metrics, trace, outcome.certificate)
+
+
+def _trace_rows(method: str, batch: MeasuredBatch, step: Step) -> list[TraceRow]:
+    quality = psnr(step.x, batch.truth)[:, None]
+    table = torch.cat([step.values, quality], dim=1).tolist()
+    rows = [
+        TraceRow(name, method, step.number, *values)
+        for name, values, active in zip(batch.names, table, step.active.tolist(), strict=True)
+        if active
+    ]
+    if step.number == 0:
+        return rows
+    return [row._replace(line_search_trials=int(row.line_search_trials)) for row in rows]
+
+
+def _metrics_rows(
+    method: str, batch: MeasuredBatch, outcome: Outcome, seconds: float
+) -> list[MetricsRow]:
+    columns = zip(
+        batch.names,
+        psnr(outcome.x, batch.truth).tolist(),
+        ssim(outcome.x, batch.truth).tolist(),
+        outcome.iterations.tolist(),
+        outcome.network_evaluations.tolist(),
+        outcome.operator_evaluations.tolist(),
+        outcome.status,
+        strict=True,
+    )
+    return [
+        MetricsRow(image, method, *numbers, seconds=seconds, status=status)
+        for image, *numbers, status in columns
+    ]
+
+
+def _on_cpu(batch: MeasuredBatch) -> MeasuredBatch:
+    return replace(
+        batch,
+        truth=batch.truth.cpu(),
+        y=batch.y.cpu(),
+        sigma_y=batch.sigma_y.cpu(),
+        fbp=batch.fbp.cpu(),
+    )

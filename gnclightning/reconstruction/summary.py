@@ -1,0 +1,97 @@
+"""The content of `summary.json`."""
+
+import platform
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from gnclightning import __version__
+from gnclightning.reconstruction.records import BatchResult, MethodResult, MetricsRow
+from gnclightning.solvers import Certificate
+
+_AVERAGED = ("psnr", "ssim", "seconds", "iterations", "network_evaluations", "operator_evaluations")
+
+
+def summarise(
+    results: Sequence[BatchResult], images: int, wall_seconds: float, device: torch.device
+) -> dict[str, Any]:
+    """Means, statuses and certificates of the finished batches.
+
+    Args:
+        results: finished batches, at least one.
+        images: images of the whole run.
+        wall_seconds: since the start of the run.
+        device: that it runs on.
+
+    Returns:
+        Plain numbers, texts, lists and dicts. Standard deviations are those of the images at hand
+        (divided by their number, not one less).
+    """
+    finished = sum(len(result.batch.names) for result in results)
+    together = list(zip(*(result.methods for result in results), strict=True))
+    return {
+        "finished": finished == images,
+        "images": finished,
+        "images_asked_for": images,
+        "methods": {parts[0].method: _method(parts) for parts in together},
+        "wall_seconds": wall_seconds,
+        "environment": _environment(device),
+    }
+
+
+def _method(parts: Sequence[MethodResult]) -> dict[str, Any]:
+    rows = [row for part in parts for row in part.metrics]
+    summary: dict[str, Any] = {name: _mean_std(rows, name) for name in _AVERAGED}
+    summary["statuses"] = dict(Counter(row.status for row in rows))
+    certificates = [part.certificate for part in parts if part.certificate is not None]
+    if certificates:
+        iterations = sum(row.iterations for row in rows)
+        networks = sum(row.network_evaluations for row in rows)
+        summary["network_evaluations_per_iteration"] = networks / max(iterations, 1)
+        summary["certificate"] = _certificate(certificates)
+    return summary
+
+
+def _mean_std(rows: Sequence[MetricsRow], name: str) -> dict[str, float]:
+    values = np.array([getattr(row, name) for row in rows], dtype=np.float64)
+    with np.errstate(invalid="ignore"):  # an infinite PSNR has no standard deviation
+        return {"mean": float(values.mean()), "std": float(values.std())}
+
+
+def _certificate(certificates: Sequence[Certificate]) -> dict[str, float | int]:
+    """What the runs prove about themselves, see `solvers.Certificate`.
+
+    Means of shares and of the relative stationarity; the number of failed searches, and those of
+    the images whose run was monotone, or gradient-like.
+    """
+
+    def joined(name: str) -> torch.Tensor:
+        return torch.cat([getattr(certificate, name).cpu() for certificate in certificates])
+
+    return {
+        "descent_share": float(joined("descent_share").nanmean()),
+        "armijo_share": float(joined("armijo_share").nanmean()),
+        "relative_stationarity": float(joined("relative_stationarity").mean()),
+        "failures": int(joined("failures").sum()),
+        "monotone": int(joined("monotone").sum()),
+        "gradient_like": int(joined("gradient_like").sum()),
+    }
+
+
+def _environment(device: torch.device) -> dict[str, str | int]:
+    hardware = platform.machine()
+    if device.type == "cuda":
+        hardware = torch.cuda.get_device_name(device)
+    return {
+        "gnclightning": __version__,
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+        "system": platform.system(),
+        "device": device.type,
+        "hardware": hardware,
+        "threads": torch.get_num_threads(),
+    }

@@ -1,0 +1,210 @@
+"""Tracking with Weights & Biases; a failure of it never ends a run."""
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import wraps
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+
+import numpy as np
+from rich.console import Console
+from torch import Tensor
+
+from gnclightning.reconstruction.records import (
+    BatchResult,
+    MeasuredBatch,
+    MethodResult,
+    MetricsRow,
+    TraceRow,
+)
+from gnclightning.reconstruction.runner import Iteration, Observer
+from gnclightning.tracking import logged_in
+
+if TYPE_CHECKING:
+    from lightning.pytorch.loggers import WandbLogger
+
+PREFIX = "reconstruct"
+STEP = f"{PREFIX}/iteration"
+COLUMNS = TraceRow._fields[TraceRow._fields.index("iteration") + 1 :]
+"""The columns of the trace that are logged."""
+_MOST_IMAGES = 16
+
+P = ParamSpec("P")
+
+
+def open_logger(mode: str, project: str, name: str, folder: Path) -> "WandbLogger":
+    """Start a run, whose files lie below `folder`, and give it to Lightning's logger.
+
+    Args:
+        mode: "online", "offline", or "auto": online if the user is logged in.
+        project: W&B project.
+        name: of the run.
+        folder: existing folder.
+    """
+    import wandb
+    from lightning.pytorch.loggers import WandbLogger
+
+    if mode == "auto":
+        mode = "online" if logged_in() else "offline"
+    assert mode in ("online", "offline")
+    # Started here, as Lightning would set WANDB_MODE for the rest of the process, and an x axis of
+    # its own. Silent and without capture of the console: messages would tear the progress bar.
+    quiet = wandb.Settings(silent=True, console="off", disable_git=True)
+    run = wandb.init(project=project, name=name, dir=folder, mode=mode, settings=quiet)
+    return WandbLogger(experiment=run)
+
+
+def _guarded(
+    method: Callable[Concatenate["Tracking", P], None],
+) -> Callable[Concatenate["Tracking", P], None]:
+    """Let the first failure switch tracking off, with a warning."""
+
+    @wraps(method)
+    def call(self: "Tracking", *args: P.args, **kwargs: P.kwargs) -> None:
+        if self.failed:
+            return
+        try:
+            method(self, *args, **kwargs)
+        except Exception as error:
+            self.failed = True
+            reason = " ".join(str(error).split())
+            self.console.print(f"W&B tracking stopped: {reason}", style="yellow", markup=False)
+
+    return call
+
+
+class Tracking(Observer):
+    """Logs iterations, pictures and metrics, all below `reconstruct/`.
+
+    With one batch the values of an iteration are the means over its active images, as they come.
+    With several batches these carry the batch's number, as in `reconstruct/batch_2/psnr`, and the
+    means over all images follow at the end. The x axis is `reconstruct/iteration`.
+
+    Args:
+        start: gives Lightning's logger; called with the first batch.
+        config: the settings of the run.
+        images: of the run; up to 16 get curves of their own, `reconstruct/psnr/NAME`.
+        batch_size: images per batch.
+        images_every: iterations between two pictures; 0: only the last.
+        console: where a failure is reported.
+    """
+
+    def __init__(
+        self,
+        start: Callable[[], "WandbLogger"],
+        config: Mapping[str, Any],
+        images: int,
+        batch_size: int,
+        images_every: int,
+        console: Console,
+    ):
+        self.failed = False
+        self.console = console
+        self._start = start
+        self._config = config
+        self._one_batch = images <= batch_size
+        self._each_image = images <= _MOST_IMAGES
+        self._images_every = images_every
+        self._results: list[BatchResult] = []
+        self._batches = 0
+        self._batch: MeasuredBatch | None = None
+        self._logger: WandbLogger | None = None
+
+    @_guarded
+    def batch_started(self, batch: MeasuredBatch) -> None:
+        """Start the run before the first batch, while no method's time is measured."""
+        if self._logger is None:
+            self._logger = self._start()
+            run = self._run
+            run.config.update(dict(self._config))
+            run.define_metric(STEP)
+            # A star stands for one level of names, and only the last.
+            for group in (PREFIX, *(f"{PREFIX}/{column}" for column in COLUMNS)):
+                run.define_metric(f"{group}/*", step_metric=STEP)
+        self._batches += 1
+        self._batch = batch
+        if not self._one_batch:
+            self._run.define_metric(f"{self._prefix}/*", step_metric=STEP)
+
+    @_guarded
+    def iterated(self, iteration: Iteration) -> None:
+        """Log means, each image's values, and pictures now and then."""
+        values: dict[str, Any] = {STEP: iteration.number}
+        values |= _means(iteration.rows, self._prefix)
+        if self._each_image:
+            for row in iteration.rows:
+                values |= _means([row], PREFIX, f"/{row.image}")
+        if self._images_every and iteration.number % self._images_every == 0:
+            assert self._batch is not None
+            values[f"{PREFIX}/images"] = _pictures(self._batch, iteration.x)
+        self._run.log(values)
+
+    @_guarded
+    def batch_finished(self, result: BatchResult) -> None:
+        """Log the final pictures, unless the last iteration had its own."""
+        self._results.append(result)
+        for method in _traced([result]):
+            last = max(row.iteration for row in method.trace)
+            if not self._images_every or last % self._images_every:
+                pictures = _pictures(result.batch, method.x)
+                self._run.log({STEP: last, f"{PREFIX}/images": pictures})
+
+    @_guarded
+    def close(self) -> None:
+        """Log what concerns all images, and end the run."""
+        if self._logger is None:
+            return
+        run = self._run
+        if not self._one_batch:
+            for number, rows in _by_iteration(_traced(self._results)).items():
+                run.log({STEP: number, **_means(rows, PREFIX)})
+        rows = [row for result in self._results for row in result.metrics]
+        if rows:
+            self._logger.log_table(
+                f"{PREFIX}/metrics", list(MetricsRow._fields), [list(row) for row in rows]
+            )
+        for method in dict.fromkeys(row.method for row in rows):
+            mine = [row for row in rows if row.method == method]
+            run.summary[f"psnr/{method}"] = fmean(row.psnr for row in mine)
+            run.summary[f"ssim/{method}"] = fmean(row.ssim for row in mine)
+        run.finish()
+
+    @property
+    def _run(self) -> Any:
+        assert self._logger is not None
+        return self._logger.experiment
+
+    @property
+    def _prefix(self) -> str:
+        """Of means over the present batch."""
+        return PREFIX if self._one_batch else f"{PREFIX}/batch_{self._batches}"
+
+
+def _traced(results: Iterable[BatchResult]) -> list[MethodResult]:
+    return [method for result in results for method in result.methods if method.trace]
+
+
+def _by_iteration(methods: Iterable[MethodResult]) -> dict[int, list[TraceRow]]:
+    grouped: dict[int, list[TraceRow]] = {}
+    for row in (row for method in methods for row in method.trace):
+        grouped.setdefault(row.iteration, []).append(row)
+    return dict(sorted(grouped.items()))
+
+
+def _means(rows: Iterable[TraceRow], prefix: str, suffix: str = "") -> dict[str, float]:
+    """Means over the rows by key; without the values that the start does not have."""
+    columns = {name: [getattr(row, name) for row in rows] for name in COLUMNS}
+    means = {name: fmean(values) for name, values in columns.items()}
+    return {f"{prefix}/{k}{suffix}": mean for k, mean in means.items() if not np.isnan(mean)}
+
+
+def _pictures(batch: MeasuredBatch, x: Tensor) -> list[Any]:
+    """Truth and iterate side by side, of the first images."""
+    import wandb
+
+    count = min(len(batch.names), _MOST_IMAGES)
+    pairs = np.concatenate(
+        [batch.truth[:count, 0].cpu().numpy(), x[:count, 0].cpu().numpy()], axis=-1
+    )
+    pixels = (255 * np.nan_to_num(pairs).clip(0, 1)).round().astype(np.uint8)
+    return [wandb.Image(p, caption=name) for p, name in zip(pixels, batch.names, strict=False)]

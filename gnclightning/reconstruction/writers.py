@@ -1,0 +1,141 @@
+"""Writes the run folder, batch by batch, so that an interrupted run keeps what was finished."""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gnclightning import __version__
+from gnclightning.operators import ParallelBeam2D
+from gnclightning.reconstruction import figures, folder
+from gnclightning.reconstruction.files import replacing, write_csv, write_hdf5, write_json
+from gnclightning.reconstruction.records import BatchResult, MetricsRow, TraceRow
+from gnclightning.reconstruction.runner import Observer
+from gnclightning.reconstruction.summary import summarise
+
+_AT_ONCE_SECONDS = 1.0
+_SHARE = 0.1
+"""All is rewritten after each batch while that is quick; else in at most this part of the time."""
+
+_FIGURES_BYTES, _TRACE_ROW_BYTES, _ITEM_BYTES = 2**24, 200, 4
+
+
+@dataclass(frozen=True)
+class Units:
+    """Names of units.
+
+    Attributes:
+        intensity: of image values.
+        length: of pixel size and detector spacing.
+    """
+
+    intensity: str
+    length: str
+
+
+def estimate_size(images: int, geometry: ParallelBeam2D, methods: int, iterations: int) -> int:
+    """Bytes that a run writes, roughly: the large file exists twice while it is replaced."""
+    pixels = int(np.prod(geometry.image_shape))
+    floats = (2 + methods) * pixels + int(np.prod(geometry.range_shape))
+    return images * (2 * floats * _ITEM_BYTES + 2 * iterations * _TRACE_ROW_BYTES) + _FIGURES_BYTES
+
+
+class RunFolder(Observer):
+    """Writes tables, reconstructions and summary of finished batches, and figures at the end.
+
+    Args:
+        path: the run folder, see `folder.create_folder`.
+        geometry: of all sinograms.
+        units: of images and lengths.
+        images: number of images of the whole run.
+        device: that the run uses.
+    """
+
+    def __init__(
+        self, path: Path, geometry: ParallelBeam2D, units: Units, images: int, device: torch.device
+    ):
+        self.path = path
+        self._geometry = geometry
+        self._units = units
+        self._images = images
+        self._device = device
+        self._results: list[BatchResult] = []
+        self._started = time.monotonic()
+        self._written, self._cost = self._started, 0.0
+        self._pending = False
+
+    def batch_finished(self, result: BatchResult) -> None:
+        """Write all that is finished, unless that takes too long to be done each time."""
+        self._results.append(result)
+        self._pending = True
+        since = time.monotonic() - self._written
+        if self._cost < _AT_ONCE_SECONDS or self._cost < _SHARE * since:
+            self._write()
+
+    def run_finished(self) -> None:
+        """Draw the figures."""
+        for name, figure in zip(folder.FIGURE_NAMES, figures.draw(self._results), strict=True):
+            with replacing(self.path / folder.FIGURES / name) as temporary:
+                figure.savefig(temporary, bbox_inches="tight")
+
+    def close(self) -> None:
+        """Write what is not written yet."""
+        if self._pending:
+            self._write()
+
+    def _write(self) -> None:
+        began = time.monotonic()
+        metrics = chain.from_iterable(result.metrics for result in self._results)
+        trace = chain.from_iterable(m.trace for result in self._results for m in result.methods)
+        write_csv(self.path / folder.METRICS, MetricsRow._fields, metrics)
+        write_csv(self.path / folder.TRACE, TraceRow._fields, trace)
+        write_hdf5(
+            self.path / folder.RECONSTRUCTIONS, *self._arrays_and_units(), self._attributes()
+        )
+        wall_seconds = time.monotonic() - self._started
+        summary = summarise(self._results, self._images, wall_seconds, self._device)
+        write_json(self.path / folder.SUMMARY, summary)
+        self._written = time.monotonic()
+        self._cost = self._written - began
+        self._pending = False
+
+    def _arrays_and_units(self) -> tuple[dict[str, NDArray[np.float32]], dict[str, str]]:
+        """The data sets (N, ...) without channels, and their units."""
+        batches = [result.batch for result in self._results]
+        tensors = {
+            "ground_truth": [batch.truth for batch in batches],
+            "sinogram": [batch.y for batch in batches],
+            "fbp": [batch.fbp for batch in batches],
+        }
+        for parts in zip(*(result.methods for result in self._results), strict=True):
+            tensors[parts[0].method] = [part.x for part in parts]
+        units = dict.fromkeys(tensors, self._units.intensity)
+        units["sinogram"] = f"{self._units.intensity} * {self._units.length}"
+        return {name: _stack(parts) for name, parts in tensors.items()}, units
+
+    def _attributes(self) -> Mapping[str, Any]:
+        """Geometry (`geometry_` and the names of `ParallelBeam2D.to_dict`), noise and names."""
+        geometry = {f"geometry_{k}": v for k, v in self._geometry.to_dict().items()}
+        batches = [result.batch for result in self._results]
+        return {
+            **geometry,
+            "geometry": json.dumps(self._geometry.to_dict()),
+            "angle_unit": "radian",
+            "length_unit": self._units.length,
+            "intensity_unit": self._units.intensity,
+            "sigma_y": torch.cat([batch.sigma_y for batch in batches]).numpy(),
+            "image_names": list(chain.from_iterable(batch.names for batch in batches)),
+            "version": __version__,
+        }
+
+
+def _stack(parts: list[Tensor]) -> NDArray[np.float32]:
+    return torch.cat(parts).squeeze(1).numpy()
