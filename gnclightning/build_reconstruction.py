@@ -37,9 +37,9 @@ from gnclightning.reconstruction.progress import ProgressBar
 from gnclightning.reconstruction.records import MeasuredBatch
 from gnclightning.reconstruction.runner import Observer, run
 from gnclightning.reconstruction.table import FinalTable
-from gnclightning.reconstruction.tracking import Tracking, open_logger
+from gnclightning.reconstruction.tracking import Tracking
 from gnclightning.reconstruction.writers import RunFolder, Units, estimate_size
-from gnclightning.tracking import logged_in
+from gnclightning.tracking import check_mode, open_logger
 
 
 def run_reconstruction(config: ReconstructConfig) -> None:
@@ -52,7 +52,7 @@ def run_reconstruction(config: ReconstructConfig) -> None:
     """
     folder = choose_folder(config.output, config.overwrite)
     device = build_device(config.device)
-    _check_logger(config)
+    check_mode(config.logger.mode)
     images = build_images(config)
     geometry = build_geometry(config.geometry, images)
     prior, metadata = build_prior(config, images)
@@ -180,7 +180,7 @@ def _console_observers(config: ReconstructConfig, folder: Path, images: int) -> 
     messages = Console(stderr=True)
     observers: list[Observer] = []
     if config.progress:
-        observers.append(ProgressBar(images, config.solver.steps, config.batch_size, messages))
+        observers.append(ProgressBar(images, config.solver.steps, messages))
     observers.append(FinalTable(folder, Console()))
     if config.logger.mode != "disabled":
         observers.append(_tracking(config, folder, images, messages))
@@ -198,15 +198,6 @@ def _tracking(config: ReconstructConfig, folder: Path, images: int, messages: Co
         logger.images_every,
         messages,
     )
-
-
-def _check_logger(config: ReconstructConfig) -> None:
-    """Refuse what W&B would interrupt the run for, to ask for a key."""
-    if config.logger.mode == "online" and not logged_in():
-        raise UserError(
-            "expected a W&B login for logger.mode=online, found none: run `wandb login`, or give "
-            "logger.mode=offline"
-        )
 
 
 def _check_tv(config: ReconstructConfig) -> None:

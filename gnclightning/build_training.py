@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import (
     RichProgressBar,
 )
 from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from gnclightning.config import TrainConfig, save
@@ -37,7 +38,7 @@ from gnclightning.priors import (
     load_prior,
 )
 from gnclightning.sde import SDE, VESDE, VPSDE
-from gnclightning.tracking import wandb_logger
+from gnclightning.tracking import check_mode, open_logger
 from gnclightning.training.callbacks import PriorExport, ReconstructionCallback, ValidationProblem
 from gnclightning.training.data import EllipsesDataModule, FolderDataModule, ImageDataModule
 from gnclightning.training.module import DenoisingModule, TrainingPlan
@@ -54,6 +55,7 @@ def run_training(config: TrainConfig) -> None:
             training starts.
     """
     _quieten_lightning()
+    check_mode(config.logger.mode)
     output = Path(config.output)
     output.mkdir(parents=True, exist_ok=True)
     checkpoint = output / f"{LAST}.ckpt"
@@ -239,8 +241,11 @@ def _origin(init: str | None) -> object:
 def _loggers(config: TrainConfig, output: Path) -> list[Logger]:
     # A new version for each start: Lightning would delete what was logged before a resumption.
     csv = CSVLogger(output, name="logs")
-    wandb = wandb_logger(config.logger.mode, config.logger.project, config.logger.name, output)
-    return [csv] if wandb is None else [csv, wandb]
+    logger = config.logger
+    if logger.mode == "disabled" or rank_zero_only.rank != 0:
+        return [csv]
+    name = logger.name or output.resolve().name
+    return [csv, open_logger(logger.mode, logger.project, name, output)]
 
 
 def _check_resumable(path: Path, module: DenoisingModule) -> None:

@@ -4,37 +4,53 @@ import netrc
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from gnclightning.errors import UserError
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import WandbLogger
 
-HOST = "api.wandb.ai"
+HOST = "https://api.wandb.ai"
 
 
 def logged_in() -> bool:
     """Whether this user can send runs to W&B, judged without any network access."""
     if os.environ.get("WANDB_API_KEY"):
         return True
+    host = urlsplit(os.environ.get("WANDB_BASE_URL", HOST)).hostname or ""
     try:
-        return netrc.netrc().authenticators(os.environ.get("WANDB_BASE_URL", HOST)) is not None
+        return netrc.netrc().authenticators(host) is not None
     except (OSError, netrc.NetrcParseError):
         return False
 
 
-def wandb_logger(mode: str, project: str, name: str | None, folder: Path) -> "WandbLogger | None":
-    """A logger that writes below `folder`, or None.
+def check_mode(mode: str) -> None:
+    """Refuse what W&B would interrupt a run for, to ask for a key."""
+    if mode == "online" and not logged_in():
+        raise UserError(
+            "expected a W&B login for logger.mode=online, found none: run `wandb login`, or give "
+            "logger.mode=offline"
+        )
+
+
+def open_logger(mode: str, project: str, name: str, folder: Path) -> "WandbLogger":
+    """Start a run, whose files lie below `folder`, and give it to Lightning's logger.
 
     Args:
-        mode: "online", "offline", "disabled", or "auto": online if the user is logged in.
+        mode: "online", "offline", or "auto": online if the user is logged in.
         project: W&B project.
-        name: of the run; None takes the folder's name.
-        folder: where the run's files go; it must exist.
+        name: of the run.
+        folder: existing folder.
     """
-    if mode == "disabled":
-        return None
+    import wandb
     from lightning.pytorch.loggers import WandbLogger
 
-    offline = mode == "offline" or (mode == "auto" and not logged_in())
-    return WandbLogger(
-        name=name or folder.resolve().name, save_dir=folder, project=project, offline=offline
-    )
+    if mode == "auto":
+        mode = "online" if logged_in() else "offline"
+    assert mode in ("online", "offline")
+    # Started here, as Lightning would set WANDB_MODE for the rest of the process, and an x axis of
+    # its own. Silent and without capture of the console: messages would tear the progress bar.
+    quiet = wandb.Settings(silent=True, console="off", disable_git=True)
+    run = wandb.init(project=project, name=name, dir=folder, mode=mode, settings=quiet)
+    return WandbLogger(experiment=run)

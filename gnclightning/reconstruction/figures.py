@@ -93,7 +93,11 @@ def _errors(results: Sequence[BatchResult]) -> Figure:
         for panel, error in zip(axes, errors, strict=True):
             panel.imshow(error, cmap=_ERROR_COLOURS, vmin=0, vmax=largest)
     scale = ScalarMappable(Normalize(0, largest), _ERROR_COLOURS)
-    figure.colorbar(scale, ax=grid, extend="max", location="bottom", shrink=0.8, aspect=40)
+    # The distance of a colour bar is a part of the height.
+    distance = 0.1 / len(shown)
+    figure.colorbar(
+        scale, ax=grid, extend="max", location="bottom", shrink=0.8, aspect=40, pad=distance
+    )
     figure.suptitle("Absolute errors", fontsize=10)
     return figure
 

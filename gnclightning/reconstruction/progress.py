@@ -15,13 +15,12 @@ class ProgressBar(Observer):
     Args:
         images: of the run.
         steps: iterations of the solver, at most.
-        batch_size: images per batch.
         console: to draw on.
     """
 
-    def __init__(self, images: int, steps: int, batch_size: int, console: Console):
-        self._images, self._steps, self._batch_size = images, steps, batch_size
-        self._done = 0
+    def __init__(self, images: int, steps: int, console: Console):
+        self._images, self._steps = images, steps
+        self._done = self._present = 0
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
@@ -37,6 +36,7 @@ class ProgressBar(Observer):
 
     def batch_started(self, batch: MeasuredBatch) -> None:
         """Show the bar, from the first batch on."""
+        self._present = len(batch.names)
         self._bar.start()
 
     def method_started(self, name: str) -> None:
@@ -45,18 +45,17 @@ class ProgressBar(Observer):
 
     def iterated(self, iteration: Iteration) -> None:
         """Move on."""
-        active = min(self._batch_size, self._images - self._done)
         objective = fmean(row.objective for row in iteration.rows)
         psnr = fmean(row.psnr for row in iteration.rows)
         self._bar.update(
             self._task,
-            completed=self._done * self._steps + active * iteration.number,
+            completed=self._done * self._steps + self._present * iteration.number,
             numbers=f"{iteration.number}/{self._steps}  f {objective:.4g}  PSNR {psnr:.2f} dB",
         )
 
     def batch_finished(self, result: BatchResult) -> None:
         """Count the images; those that stopped early leave a gap to close."""
-        self._done += len(result.batch.names)
+        self._done += self._present
         self._bar.update(
             self._task, completed=self._done * self._steps, description=self._describe("done")
         )

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
-from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
@@ -18,7 +17,6 @@ from gnclightning.reconstruction.records import (
     TraceRow,
 )
 from gnclightning.reconstruction.runner import Iteration, Observer
-from gnclightning.tracking import logged_in
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import WandbLogger
@@ -30,28 +28,6 @@ COLUMNS = TraceRow._fields[TraceRow._fields.index("iteration") + 1 :]
 _MOST_IMAGES = 16
 
 P = ParamSpec("P")
-
-
-def open_logger(mode: str, project: str, name: str, folder: Path) -> "WandbLogger":
-    """Start a run, whose files lie below `folder`, and give it to Lightning's logger.
-
-    Args:
-        mode: "online", "offline", or "auto": online if the user is logged in.
-        project: W&B project.
-        name: of the run.
-        folder: existing folder.
-    """
-    import wandb
-    from lightning.pytorch.loggers import WandbLogger
-
-    if mode == "auto":
-        mode = "online" if logged_in() else "offline"
-    assert mode in ("online", "offline")
-    # Started here, as Lightning would set WANDB_MODE for the rest of the process, and an x axis of
-    # its own. Silent and without capture of the console: messages would tear the progress bar.
-    quiet = wandb.Settings(silent=True, console="off", disable_git=True)
-    run = wandb.init(project=project, name=name, dir=folder, mode=mode, settings=quiet)
-    return WandbLogger(experiment=run)
 
 
 def _guarded(

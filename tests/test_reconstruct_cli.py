@@ -1,0 +1,277 @@
+"""Reconstruction through the command line: bad input ends in one line, before any work."""
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from gnclightning import build_reconstruction, tracking
+from gnclightning.cli import reconstruct
+from gnclightning.priors import NetworkScore
+from gnclightning.reconstruction import files
+from gnclightning.reconstruction.runner import Observer
+from gnclightning.reconstruction.table import FinalTable
+from gnclightning.reconstruction.writers import RunFolder
+from gnclightning.sde import VESDE
+from runs import COUNT, settings, table, tiny_prior
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def prior(tmp_path_factory) -> Path:
+    return tiny_prior(tmp_path_factory.mktemp("prior") / "tiny.safetensors")
+
+
+@pytest.fixture
+def refused(tmp_path, capsys, monkeypatch):
+    """Checks that a run is refused with one line that holds all parts, before any work."""
+
+    def no_work(*args):
+        raise AssertionError("work began")
+
+    def check(prior: Path, *overrides: str, parts: tuple[str, ...], data=None) -> None:
+        monkeypatch.setattr(build_reconstruction, "run", no_work)
+        chosen = {} if data is None else {"data": data}
+        output = tmp_path / "output"
+        assert reconstruct(settings(prior, output, *overrides, **chosen)) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith("error: ")
+        assert err.count("\n") == 1
+        for part in parts:
+            assert part in err
+        assert not output.exists()
+
+    return check
+
+
+def folder_of(tmp_path: Path, array: np.ndarray) -> tuple[str, ...]:
+    """Settings for own images."""
+    np.save(tmp_path / "images.npy", array)
+    return ("data.name=folder", f"data.path={tmp_path / 'images.npy'}")
+
+
+def noise_images(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).random(shape, dtype=np.float32)
+
+
+class TestPriors:
+    def test_missing(self, refused, tmp_path):
+        name = tmp_path / "none.safetensors"
+        refused(name, parts=(f"no prior at '{name}'", "expected a .safetensors file"))
+
+    def test_another_file(self, refused, tmp_path):
+        (tmp_path / "a.safetensors").write_bytes(b"no weights")
+        parts = ("a.safetensors is not a safetensors file", "export a prior")
+        refused(tmp_path / "a.safetensors", parts=parts)
+
+    def test_score(self, refused, tmp_path):
+        prior = tiny_prior(tmp_path / "score.safetensors", kind=NetworkScore)
+        parts = ("expected a prior with an energy", "score", "prior.parametrisation=energy")
+        refused(prior, parts=parts)
+
+    def test_another_image_size(self, refused, tmp_path):
+        prior = tiny_prior(tmp_path / "large.safetensors", (64, 64))
+        parts = ("expected images of 64x64", "got 32x32 (ellipses[0])", "resample", "prior.path")
+        refused(prior, parts=parts)
+
+    def test_images_that_are_not_square(self, refused, prior, tmp_path):
+        data = folder_of(tmp_path, noise_images(2, 32, 36))
+        parts = ("expected images of 32x32", "got 32x36 (images[0])")
+        refused(prior, data=data, parts=parts)
+
+    def test_sides_that_the_stride_does_not_divide(self, refused, tmp_path):
+        prior = tiny_prior(tmp_path / "odd.safetensors", (30, 30))
+        data = folder_of(tmp_path, noise_images(30, 30))
+        refused(prior, data=data, parts=("multiples of 4", "(30, 30)", "pad or crop"))
+
+    def test_another_intensity_range(self, refused, tmp_path):
+        prior = tiny_prior(tmp_path / "range.safetensors", intensity_range=(-1.0, 1.0))
+        refused(prior, parts=("expected a prior of images in [0, 1]", "for [-1, 1]", "train"))
+
+    def test_colours(self, refused, tmp_path):
+        prior = tiny_prior(tmp_path / "colour.safetensors", channels=3)
+        refused(prior, parts=("one channel", "for 3", "prior.path"))
+
+    @pytest.mark.parametrize(
+        ("sde", "setting", "part"),
+        [
+            (None, "solver.t_min=1e-60", "got 0 at solver.t_min=1e-60"),
+            (VESDE(1e-3, 1e38), "solver.t_max=1", "got inf at solver.t_max=1"),
+        ],
+    )
+    def test_times_without_noise_level(self, refused, tmp_path, sde, setting, part):
+        prior = tiny_prior(tmp_path / "sde.safetensors", sde=sde)
+        refused(prior, setting, parts=(part, "SDE", "choose another time"))
+
+
+class TestData:
+    def test_missing(self, refused, prior, tmp_path):
+        data = ("data.name=folder", f"data.path={tmp_path / 'none.npy'}")
+        refused(prior, data=data, parts=("none.npy", "does not exist", "mend the path"))
+
+    @pytest.mark.parametrize(
+        ("value", "part"), [(np.nan, "1 NaN or infinite"), (1.5, "expected values in [0, 1]")]
+    )
+    def test_bad_pixels(self, refused, prior, tmp_path, value, part):
+        images = noise_images(2, 32, 32)
+        images[1, 3, 4] = value
+        refused(prior, data=folder_of(tmp_path, images), parts=("image images[1]", part))
+
+    def test_constant(self, refused, prior, tmp_path):
+        data = folder_of(tmp_path, np.full((32, 32), 0.5, np.float32))
+        refused(prior, data=data, parts=("image images", "got the constant 0.5", "leave"))
+
+
+class TestSettings:
+    def test_a_gpu_that_is_not_there(self, refused, prior, monkeypatch):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        refused(prior, "device=cuda", parts=("device=cuda", "device=cpu"))
+
+    def test_online_without_login(self, refused, prior, monkeypatch):
+        monkeypatch.setattr(tracking, "logged_in", lambda: False)
+        parts = ("expected a W&B login", "`wandb login`", "logger.mode=offline")
+        refused(prior, "logger.mode=online", parts=parts)
+
+    def test_tv_without_noise_and_weight(self, refused, prior):
+        settings = ("noise.relative=0", "alpha.rule=constant", "alpha.value=0.1")
+        refused(prior, *settings, parts=("tv.weight=null", "tv.weight=NUMBER", "methods=[fbp]"))
+
+    def test_a_detector_that_sees_nothing(self, prior, tmp_path, capsys):
+        corner = np.zeros((32, 32), np.float32)
+        corner[0, 0] = 1
+        data = folder_of(tmp_path, corner)
+        overrides = ("geometry.detector_count=1", "geometry.detector_spacing=0.1")
+        assert reconstruct(settings(prior, tmp_path / "out", *overrides, data=data)) == 2
+        err = capsys.readouterr().err
+        assert err.startswith("error: image images: expected a detector that sees it, got a sino")
+        assert "geometry.detector_count" in err
+
+
+class TestFolders:
+    def check(self, capsys, arguments: list[str], *parts: str) -> None:
+        assert reconstruct(arguments) == 2
+        err = capsys.readouterr().err
+        assert err.startswith("error: ")
+        assert err.count("\n") == 1
+        for part in parts:
+            assert part in err
+
+    def test_not_empty(self, prior, tmp_path, capsys):
+        (tmp_path / "notes.txt").touch()
+        parts = ("expected an empty run folder", "overwrite=true", "output=FOLDER")
+        self.check(capsys, settings(prior, tmp_path), str(tmp_path), *parts)
+        assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+    def test_a_file(self, prior, tmp_path, capsys):
+        (tmp_path / "file").touch()
+        parts = ("expected a folder", "got a file", "output=FOLDER")
+        self.check(capsys, settings(prior, tmp_path / "file"), *parts)
+
+    def test_below_a_file(self, prior, tmp_path, capsys):
+        (tmp_path / "file").touch()
+        parts = ("can be written to", "Not a directory", "output=FOLDER")
+        self.check(capsys, settings(prior, tmp_path / "file" / "run"), *parts)
+
+    @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+    def test_without_permission(self, prior, tmp_path, capsys):
+        (tmp_path / "locked").mkdir(mode=0o500)
+        parts = ("can be written to", "Permission denied", "output=FOLDER")
+        self.check(capsys, settings(prior, tmp_path / "locked" / "run"), *parts)
+
+    def test_read_only_file_system(self, prior, tmp_path, capsys, monkeypatch):
+        def refuse(self, data):
+            raise OSError(errno.EROFS, "Read-only file system", str(self))
+
+        monkeypatch.setattr(Path, "write_bytes", refuse)
+        parts = ("can be written to", "Read-only file system", "permissions")
+        self.check(capsys, settings(prior, tmp_path / "run"), *parts)
+
+    def test_too_little_space(self, prior, tmp_path, capsys, monkeypatch):
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=5_000_000))
+        parts = ("MB free in", "got 5 MB", "free some space")
+        self.check(capsys, settings(prior, tmp_path / "run"), *parts)
+        assert not (tmp_path / "run").exists()
+
+    def test_a_disk_that_fills_up_while_running(self, prior, tmp_path, capsys, monkeypatch):
+        replace = os.replace
+
+        def full(source, target):
+            if str(target).endswith(".h5"):
+                raise OSError(errno.ENOSPC, "No space left on device", str(target))
+            replace(source, target)
+
+        monkeypatch.setattr(files.os, "replace", full)
+        arguments = settings(prior, tmp_path / "run", "methods=[]", "solver.steps=1")
+        self.check(capsys, arguments, "No space left on device", "free some space")
+        assert len(table(tmp_path / "run" / "metrics.csv")) == COUNT
+
+
+class TestRuns:
+    def test_prints_the_table_and_where_the_files_are(self, prior, tmp_path, capsys, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(RunFolder, "run_finished", Observer.run_finished)  # no figures
+        arguments = settings(prior, Path(""), "solver.steps=1", "overwrite=true")
+        arguments = [a for a in arguments if not a.startswith("output=")]
+        assert reconstruct(arguments) == 0
+        out, err = capsys.readouterr()
+        assert err == ""
+        (folder,) = (tmp_path / "runs").iterdir()
+        assert out.splitlines()[-1] == f"run folder: runs/{folder.name}"
+        for text in (
+            "PSNR",
+            "SSIM",
+            "FBP",
+            "TV",
+            "GNC",
+            "ellipses[2]",
+            "mean of 3",
+            "budget spent",
+        ):
+            assert text in out
+        assert len(table(folder / "metrics.csv")) == 3 * COUNT
+
+    def test_overwriting(self, prior, tmp_path, monkeypatch):
+        monkeypatch.setattr(RunFolder, "run_finished", Observer.run_finished)
+        arguments = settings(prior, tmp_path, "methods=[]", "solver.steps=1")
+        assert reconstruct([*arguments, "data.count=2"]) == 0
+        assert reconstruct(arguments) == 2
+        assert reconstruct([*arguments, "overwrite=true"]) == 0
+        assert len(table(tmp_path / "metrics.csv")) == COUNT
+
+    def test_an_interruption_keeps_finished_images(self, prior, tmp_path, capsys, monkeypatch):
+        def interrupt(self, result):
+            original(self, result)
+            raise KeyboardInterrupt
+
+        original = FinalTable.batch_finished
+        monkeypatch.setattr(FinalTable, "batch_finished", interrupt)
+        arguments = settings(prior, tmp_path, "batch_size=2", "solver.steps=1")
+        assert reconstruct(arguments) == 130
+        out, err = capsys.readouterr()
+        assert err.startswith("interrupted: finished images are kept in the run folder")
+        assert f"run folder: {tmp_path}" in out
+        assert "ellipses[1]" in out
+        rows = table(tmp_path / "metrics.csv")
+        assert [row["image"] for row in rows[::3]] == ["ellipses[0]", "ellipses[1]"]
+
+    def test_lightning_and_wandb_stay_unimported(self, prior, tmp_path):
+        arguments = settings(prior, tmp_path, "methods=[]", "solver.steps=1")
+        code = (
+            "import sys; from gnclightning.cli import reconstruct\n"
+            f"assert reconstruct({arguments}) == 0\n"
+            "print(sorted({'lightning', 'wandb'} & set(sys.modules)))"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[-1] == "[]"

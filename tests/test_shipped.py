@@ -1,0 +1,67 @@
+"""The shipped prior: what its file says, and what it can do."""
+
+import pytest
+import torch
+
+from gnclightning.data.ellipses import phantoms
+from gnclightning.losses import denoising_score_matching
+from gnclightning.metrics import psnr
+from gnclightning.operators import ParallelBeam2D, add_noise, fbp
+from gnclightning.operators.radon import Radon
+from gnclightning.priors import NetworkEnergy, load_prior, shipped_priors
+from gnclightning.sde import VPSDE
+from gnclightning.training.callbacks import ValidationProblem
+
+
+@pytest.fixture(scope="module")
+def prior() -> NetworkEnergy:
+    loaded, _ = load_prior("ellipses-128")
+    assert isinstance(loaded, NetworkEnergy)
+    return loaded
+
+
+def test_the_file_is_small_and_describes_itself():
+    file = shipped_priors()["ellipses-128"]
+    assert file.stat().st_size < 20e6
+    prior, metadata = load_prior("ellipses-128")
+    assert prior.sde == VPSDE(0.1, 20.0)
+    assert metadata.image_shape == (128, 128)
+    assert metadata.intensity_range == (0.0, 1.0)
+    for key in ("data", "images_seen", "hours", "hardware", "ema_decay"):
+        assert metadata.training[key]
+
+
+@pytest.mark.parametrize(("t", "most"), [(1e-3, 0.12), (1e-2, 0.09), (0.05, 0.04), (0.15, 0.015)])
+def test_it_predicts_the_noise_of_phantoms_never_seen(prior, t, most):
+    """1 would be a prior that knows nothing. In bfloat16 too, thanks to the float32 shell."""
+    x = torch.from_numpy(phantoms(range(4), 0, "test"))
+    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+    times = torch.full((4,), t)
+    loss = denoising_score_matching(prior, prior.sde, x, times, noise).mean()
+    assert loss < most
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = denoising_score_matching(prior, prior.sde, x, times, noise).mean()
+    assert rounded == pytest.approx(loss.item(), rel=0.1)
+
+
+def test_its_score_is_the_gradient_of_its_energy(prior):
+    """By finite differences in float64: float32 energies of 8000 resolve no small change."""
+    double = NetworkEnergy(prior.sde, prior.network.double(), prior.form)
+    x = torch.from_numpy(phantoms([0], 0, "test")).double()
+    x = x + 0.02 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).double()
+    direction = torch.randn(x.shape, generator=torch.Generator().manual_seed(1)).double()
+    t, h = torch.tensor([1e-2], dtype=torch.float64), 1e-5
+    up, down = (double.energy(x + s * h * direction, t) for s in (1, -1))
+    expected = -(double.score(x, t) * direction).sum()
+    prior.network.float()
+    assert ((up - down) / (2 * h)).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_it_reconstructs_better_than_filtered_back_projection(prior):
+    """A floor far below its usual quality (docs/results.md), to notice a broken file or solver."""
+    truth = torch.from_numpy(phantoms(range(2), 0, "test"))
+    problem = ValidationProblem(truth, steps=20)
+    geometry = ParallelBeam2D.for_image(128, 60)
+    y, _ = add_noise(Radon(geometry)(truth), relative=0.1, seeds=range(2))
+    gain = psnr(problem.reconstruct(prior), truth) - psnr(fbp(y, geometry), truth)
+    assert (gain > 6).all()

@@ -1,0 +1,191 @@
+"""Tracking: an offline run's file is read back and holds what the run's tables hold."""
+
+import json
+import struct
+from collections import defaultdict
+from collections.abc import Iterator
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from gnclightning.reconstruction.runner import Observer
+from gnclightning.reconstruction.tracking import COLUMNS, Tracking
+from gnclightning.reconstruction.writers import RunFolder
+from runs import COUNT, STEPS, column, run, table, tiny_prior
+
+OFFLINE = ("logger.mode=offline", "methods=[]")
+_FILE_HEADER, _BLOCK, _HEADER = 7, 2**15, struct.Struct("<IHB")
+_WHOLE, _LAST = 1, 4
+
+
+def records(path: Path) -> Iterator[bytes]:
+    """The records of a log in LevelDB's format, after W&B's header of 7 bytes.
+
+    Blocks of 32 KiB hold fragments, each behind its checksum, length and kind; what is left at a
+    block's end is too short for a fragment's header.
+    """
+    data, position, record = path.read_bytes(), _FILE_HEADER, b""
+    while position + _HEADER.size <= len(data):
+        left = _BLOCK - position % _BLOCK
+        if left < _HEADER.size:
+            position += left
+            continue
+        _, length, kind = _HEADER.unpack_from(data, position)
+        position += _HEADER.size
+        record += data[position : position + length]
+        position += length
+        if kind in (_WHOLE, _LAST):
+            yield record
+            record = b""
+
+
+class Logged:
+    """What a run folder's W&B file holds."""
+
+    def __init__(self, folder: Path):
+        from wandb.proto.wandb_internal_pb2 import Record
+
+        (path,) = folder.glob("wandb/offline-run-*/*.wandb")
+        self.history: list[dict[str, object]] = []
+        self.step_metrics: dict[str, str] = {}
+        self.config: dict[str, object] = {}
+        self.summary: dict[str, object] = {}
+        self.name = ""
+        for data in records(path):
+            record = Record.FromString(data)
+            self.name = record.run.display_name or self.name
+            if record.HasField("history"):
+                self.history.append(_items(record.history.item))
+            if record.HasField("metric"):
+                name = record.metric.name or record.metric.glob_name
+                self.step_metrics[name] = record.metric.step_metric
+            self.config |= _items(record.config.update)
+            self.summary |= _items(record.summary.update)
+
+    def curve(self, key: str) -> dict[int, float]:
+        """Iteration and value."""
+        rows = [row for row in self.history if key in row]
+        return {row["reconstruct/iteration"]: row[key] for row in rows}
+
+
+def _items(items) -> dict[str, object]:
+    return {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in items}
+
+
+@pytest.fixture(scope="module")
+def prior(tmp_path_factory) -> Path:
+    return tiny_prior(tmp_path_factory.mktemp("prior") / "tiny.safetensors")
+
+
+@pytest.fixture(scope="module")
+def folders(prior, tmp_path_factory) -> tuple[Path, Path]:
+    """The same run in one batch and in two."""
+    one, two = (tmp_path_factory.mktemp(name) for name in ("one", "two"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunFolder, "run_finished", Observer.run_finished)  # no figures
+        run(prior, one, *OFFLINE, "batch_size=3", "logger.images_every=2", "logger.name=mine")
+        run(prior, two, *OFFLINE, "batch_size=2", "logger.images_every=0")
+    return one, two
+
+
+@pytest.fixture(scope="module")
+def logged(folders) -> tuple[Logged, Logged]:
+    return Logged(folders[0]), Logged(folders[1])
+
+
+def means(folder: Path, name: str) -> dict[int, float]:
+    """Mean of a column of the trace by iteration."""
+    values = defaultdict(list)
+    for row in table(folder / "trace.csv"):
+        if row[name]:
+            values[int(row["iteration"])].append(float(row[name]))
+    return {iteration: np.mean(numbers) for iteration, numbers in values.items()}
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_curves_are_those_of_the_trace(name, folders, logged):
+    for folder, found in zip(folders, logged, strict=True):
+        curve = found.curve(f"reconstruct/{name}")
+        assert curve == pytest.approx(means(folder, name), rel=1e-12)
+        assert len(curve) >= STEPS
+        for image in (f"ellipses[{n}]" for n in range(COUNT)):
+            mine = [row for row in table(folder / "trace.csv") if row["image"] == image]
+            expected = {int(row["iteration"]): float(row[name]) for row in mine if row[name]}
+            assert found.curve(f"reconstruct/{name}/{image}") == expected
+
+
+def test_batches_have_curves_of_their_own(folders, logged):
+    trace = folders[1] / "trace.csv"
+    last = column(trace, "objective", image="ellipses[2]")
+    curve = logged[1].curve("reconstruct/batch_2/objective")
+    assert curve == dict(enumerate(last))
+    assert not any("batch" in key for row in logged[0].history for key in row)
+
+
+def test_iteration_is_the_x_axis_of_all(logged):
+    for found in logged:
+        keys = {key for row in found.history for key in row if not key.startswith("_")}
+        curves = {k for k in keys if k.startswith("reconstruct/") and k != "reconstruct/iteration"}
+        assert len(curves) > len(COLUMNS) * (COUNT + 1)
+        for key in curves:
+            exact, group = found.step_metrics.get(key), key.rpartition("/")[0] + "/*"
+            assert (exact or found.step_metrics[group]) == "reconstruct/iteration"
+
+
+def test_pictures_every_so_often_and_at_the_end(folders, logged):
+    for found, iterations in zip(logged, ([0, 2, 4, 6], [6, 6]), strict=True):
+        rows = [row for row in found.history if "reconstruct/images._type" in row]
+        assert [row["reconstruct/iteration"] for row in rows] == iterations
+    (path,) = folders[0].glob("wandb/offline-run-*/files/media/images/reconstruct")
+    assert len(list(path.iterdir())) == 4 * COUNT
+
+
+def test_metrics_table_is_the_metrics_file(folders, logged):
+    for folder in folders:
+        (path,) = folder.glob("wandb/offline-run-*/files/media/table/reconstruct/*.json")
+        found = json.loads(path.read_text())
+        rows = table(folder / "metrics.csv")
+        assert found["columns"] == list(rows[0])
+        assert [[str(value) for value in row] for row in found["data"]] == [
+            list(row.values()) for row in rows
+        ]
+        psnr = np.mean(column(folder / "metrics.csv", "psnr"))
+        assert logged[0].summary["psnr/preconditioned"] == pytest.approx(psnr, rel=1e-5)
+
+
+def test_configuration_and_name(folders, logged):
+    assert (logged[0].name, logged[1].name) == ("mine", folders[1].name)
+    assert logged[0].config["solver"]["steps"] == STEPS
+    assert logged[0].config["batch_size"] == 3
+
+
+def test_nothing_is_printed(prior, tmp_path, capfd):
+    run(prior, tmp_path, *OFFLINE, "solver.steps=1")
+    out, err = capfd.readouterr()
+    assert "wandb" not in out.replace(str(tmp_path), "")
+    assert err == ""
+
+
+def test_a_failure_of_tracking_is_reported_once_and_ends_nothing():
+    def fail():
+        raise RuntimeError("no\n  network")
+
+    console = Console(file=(file := StringIO()), width=80)
+    tracking = Tracking(fail, {}, 3, 3, 10, console)
+    tracking.batch_started(None)
+    tracking.batch_started(None)
+    tracking.iterated(None)
+    tracking.close()
+    assert file.getvalue() == "W&B tracking stopped: no network\n"
+
+
+def test_an_interruption_is_no_failure_of_tracking():
+    def interrupt():
+        raise KeyboardInterrupt
+
+    tracking = Tracking(interrupt, {}, 3, 3, 10, Console(file=StringIO()))
+    with pytest.raises(KeyboardInterrupt):
+        tracking.batch_started(None)
