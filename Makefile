@@ -35,7 +35,8 @@ weights: $(STAMP)
 	$(BIN)/python train.py --config configs/train/ellipses_score.yaml
 	$(BIN)/python train.py --config configs/train/ellipses_energy.yaml \
 		init=runs/ellipses-score/prior.safetensors
-	cp runs/ellipses-energy/prior.safetensors gnclightning/weights/ellipses-128.safetensors
+	mkdir -p gnclightning/weights
+	install -m 644 runs/ellipses-energy/prior.safetensors gnclightning/weights/ellipses-128.safetensors
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

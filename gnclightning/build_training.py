@@ -1,13 +1,13 @@
 """From a `TrainConfig` to a trained prior: builds everything, then lets Lightning run it."""
 
 import logging
-import platform
 import warnings
 from dataclasses import replace
 from pathlib import Path
 
 import lightning as L
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import (
     Callback,
     EMAWeightAveraging,
@@ -19,7 +19,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
-from gnclightning.config import TrainConfig, save
+from gnclightning.config import TrainConfig, from_yaml_text, save
 from gnclightning.config.train import (
     EllipsesTrainDataConfig,
     EnergyPriorConfig,
@@ -37,6 +37,7 @@ from gnclightning.priors import (
     PriorMetadata,
     load_prior,
 )
+from gnclightning.reconstruction.folder import probe_folder
 from gnclightning.sde import SDE, VESDE, VPSDE
 from gnclightning.tracking import check_mode, open_logger
 from gnclightning.training.callbacks import PriorExport, ReconstructionCallback, ValidationProblem
@@ -45,6 +46,8 @@ from gnclightning.training.module import DenoisingModule, TrainingPlan
 
 WEIGHTS = "prior.safetensors"
 LAST = "last"
+RUN_SIZE = 10
+"""Sizes of the weights that a run folder needs: a checkpoint holds four, two may exist at once."""
 
 
 def run_training(config: TrainConfig) -> None:
@@ -57,17 +60,22 @@ def run_training(config: TrainConfig) -> None:
     _quieten_lightning()
     check_mode(config.logger.mode)
     output = Path(config.output)
-    output.mkdir(parents=True, exist_ok=True)
     checkpoint = output / f"{LAST}.ckpt"
     resume = checkpoint if config.resume and checkpoint.is_file() else None
     L.seed_everything(config.seed, verbose=False)
     data = build_data(config)
     prior = build_prior(config)
     prior.network.check_size(data.image_shape)
-    trainer = build_trainer(config, data, output)
     module = DenoisingModule(prior, build_plan(config))
     if resume is not None:
-        _check_resumable(resume, module)
+        _check_resumable(resume, module, config)
+    probe_folder(output, RUN_SIZE * sum(p.nbytes for p in prior.parameters()))
+    try:
+        trainer = build_trainer(config, data, output)
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        raise UserError(
+            f"trainer.* asks for what Lightning cannot give on this machine: {error}"
+        ) from error
     if trainer.is_global_zero:
         save(config, output / "config.yaml")
     trainer.fit(module, data, ckpt_path=resume, weights_only=True)
@@ -100,10 +108,8 @@ def build_prior(config: TrainConfig) -> NetworkPrior:
     n = config.network
     shape = UNetConfig(n.channels, n.multipliers, n.blocks, n.unshuffle, n.embedding)
     network = UNet(shape)
-    if isinstance(config.prior, EnergyPriorConfig):
-        prior = NetworkEnergy(build_sde(config), network, Form(config.prior.form))
-    else:
-        prior = NetworkScore(build_sde(config), network)
+    kind = NetworkEnergy if isinstance(config.prior, EnergyPriorConfig) else NetworkScore
+    prior = kind(build_sde(config), network, Form(config.prior.form))
     if config.init is not None:
         _warm_start(prior, config.init)
     return prior
@@ -115,14 +121,20 @@ def _warm_start(prior: NetworkPrior, path: str) -> None:
     pairs = {
         "network": (prior.network.config.to_dict(), source.network.config.to_dict()),
         "sde": (prior.sde.to_dict(), source.sde.to_dict()),
+        "prior.form": (_preconditioning(prior), _preconditioning(source)),
     }
     for name, (wanted, found) in pairs.items():
         if wanted != found:
             raise UserError(
                 f"init={path} has another {name}: expected {wanted}, got {found}; "
-                f"set {name}.* to what the weights were trained with"
+                f"set {name} to what the weights were trained with"
             )
     prior.network.load_state_dict(source.network.state_dict())
+
+
+def _preconditioning(prior: NetworkPrior) -> str:
+    """What the network's output means: the paper's and the scaled form share it."""
+    return (Form.PAPER if prior.form is Form.SCALED else prior.form).value
 
 
 def build_data(config: TrainConfig) -> ImageDataModule:
@@ -188,8 +200,7 @@ def _callbacks(config: TrainConfig, data: ImageDataModule, output: Path) -> list
         images = data.validation_images[: config.reconstruction.count]
         problem = ValidationProblem(images, config.reconstruction.steps)
         callbacks.append(ReconstructionCallback(problem, config.reconstruction.every_n_steps))
-    devices = t.devices if isinstance(t.devices, int) else 1
-    per_step = config.optimizer.batch_size * t.accumulate_grad_batches * devices * t.num_nodes
+    per_step = config.optimizer.batch_size * t.accumulate_grad_batches
     callbacks.append(PriorExport(output / WEIGHTS, build_metadata(config, data), per_step))
     if config.ema.decay:
         callbacks.append(EMAWeightAveraging(decay=config.ema.decay))
@@ -218,9 +229,6 @@ def build_metadata(config: TrainConfig, data: ImageDataModule) -> PriorMetadata:
             "initialised_from": _origin(config.init),
             "ema_decay": config.ema.decay,
             "precision": config.trainer.precision,
-            "hardware": f"{platform.machine()}, {torch.get_num_threads()} CPU threads"
-            if not torch.cuda.is_available()
-            else torch.cuda.get_device_name(),
         },
     )
     if isinstance(config.data, FolderTrainDataConfig):
@@ -242,14 +250,23 @@ def _loggers(config: TrainConfig, output: Path) -> list[Logger]:
     # A new version for each start: Lightning would delete what was logged before a resumption.
     csv = CSVLogger(output, name="logs")
     logger = config.logger
-    if logger.mode == "disabled" or rank_zero_only.rank != 0:
+    if logger.mode == "disabled" or getattr(rank_zero_only, "rank", 0) != 0:
         return [csv]
     name = logger.name or output.resolve().name
     return [csv, open_logger(logger.mode, logger.project, name, output)]
 
 
-def _check_resumable(path: Path, module: DenoisingModule) -> None:
-    """Refuse a checkpoint of another network before Lightning starts."""
+def _check_resumable(path: Path, module: DenoisingModule, config: TrainConfig) -> None:
+    """Refuse a checkpoint of another prior or network before Lightning starts."""
+    saved = path.parent / "config.yaml"
+    if saved.is_file():
+        before = from_yaml_text(saved.read_text(encoding="utf-8"), TrainConfig)
+        for name in ("sde", "network", "prior", "data", "init"):
+            if getattr(before, name) != getattr(config, name):
+                raise UserError(
+                    f"{path} was trained with another {name} than is asked for; use "
+                    f"{saved}, another output=FOLDER, or resume=false"
+                )
     try:
         state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)[
             "state_dict"

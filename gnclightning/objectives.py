@@ -3,6 +3,7 @@
 F(x,t) = 1/2 |A x - y|^2 + alpha_t R(x,t) and f = F(., t_min), per image of a batch.
 """
 
+from copy import copy
 from dataclasses import dataclass, replace
 
 import torch
@@ -50,7 +51,7 @@ class Alpha:
 
     @classmethod
     def from_noise_level(
-        cls, sde: SDE, sigma_y: Tensor, t_min: float, factor: float = 0.5, power: float = 0.5
+        cls, sde: SDE, sigma_y: Tensor, t_min: float, factor: float = 0.35, power: float = 0.5
     ) -> "Alpha":
         """alpha_tmin = factor * sigma_y^2 per image, growing with t as (nu/gamma)^power.
 
@@ -83,11 +84,19 @@ class GraduatedObjective:
         prior: EnergyPrior,
         alpha: Alpha,
         t_min: float,
-        damping: float = 1.0,
-        cg_steps: int = 5,
+        damping: float = 2.0,
+        cg_steps: int = 15,
     ):
         if not t_min > 0:
             raise UserError(f"t_min must be positive, got {t_min}")
+        operator.check_range(y)
+        if not bool(y.isfinite().all()):
+            raise UserError("expected finite measurements y, got NaN or infinite entries")
+        if len(alpha.scale) not in (1, len(y)):
+            raise UserError(
+                f"expected one alpha, or one for each of the {len(y)} images, got "
+                f"{len(alpha.scale)}"
+            )
         self.operator = operator
         self.y = y
         self.prior = prior
@@ -103,23 +112,20 @@ class GraduatedObjective:
 
     def select(self, index: Tensor) -> "GraduatedObjective":
         """The objective of the images `index`."""
-        return GraduatedObjective(
-            self.operator,
-            self.y.index_select(0, index),
-            self.prior,
-            self.alpha.select(index),
-            self.t_min,
-            self.damping,
-            self.cg_steps,
-        )
+        part = copy(self)  # what the constructor checked still holds
+        part.y = self.y.index_select(0, index)
+        part.alpha = self.alpha.select(index)
+        return part
 
     def evaluate(self, x: Tensor) -> Point:
-        """F and grad f at x (B, ...)."""
+        """Evaluate f and grad f at x (B, ...)."""
+        if len(x) != len(self.y):
+            raise UserError(f"expected {len(self.y)} images x, as many as y, got {len(x)}")
         residual = self.operator(x) - self.y
         return self._point(x, residual, self.operator.adjoint(residual))
 
     def move(self, point: Point, ray: Ray, step: Tensor) -> Point:
-        """F and grad f at x + step d; the data term is moved, not projected again."""
+        """Evaluate f and grad f at x + step d; the data term is moved, not projected again."""
         s = expand(step, point.x)
         return self._point(
             point.x + s * ray.direction,

@@ -99,7 +99,7 @@ class Problem(Protocol):
     t_min: float
 
     def evaluate(self, x: Tensor) -> Point:
-        """F and grad f at x: one prior evaluation, one A, one A*."""
+        """Evaluate f and grad f at x: one prior evaluation, one A, one A*."""
         ...
 
     def gradient(self, point: Point, t: Tensor) -> Tensor:
@@ -124,7 +124,7 @@ class Problem(Protocol):
         ...
 
     def move(self, point: Point, ray: Ray, step: Tensor) -> Point:
-        """F and grad f at x + step d, step (B,): one prior evaluation."""
+        """Evaluate f and grad f at x + step d, step (B,): one prior evaluation."""
         ...
 
     def select(self, index: Tensor) -> "Problem":

@@ -64,7 +64,7 @@ def test_preconditioner_solves_its_system_when_given_enough_steps():
     t = torch.tensor([0.02, 0.1, 0.3, 0.7, 1.0], dtype=torch.float64)
     ray = objective.preconditioned_ray(gradient, t)
     matrix = objective.operator.matrix
-    rho = objective.alpha(t) / VPSDE().std(t) ** 2
+    rho = objective.damping * objective.alpha(t) / VPSDE().std(t) ** 2
     system = (matrix.mT @ matrix)[None] + rho[:, None, None] * torch.eye(6, dtype=torch.float64)
     expected = -torch.linalg.solve(system, gradient)
     torch.testing.assert_close(ray.direction, expected, rtol=1e-7, atol=1e-9)
@@ -120,6 +120,26 @@ def test_a_batch_of_noise_levels_weights_each_image_alone():
     second = objective.select(torch.tensor([1])).evaluate(x[1:])
     torch.testing.assert_close(second.value, objective.evaluate(x).value[1:])
     assert expand(alpha.scale, x).shape == (2, 1)
+
+
+def test_measurements_that_do_not_fit_are_refused():
+    """Broadcasting would make a plausible objective of them."""
+    base = problem()
+
+    def objective(y, scale=1):
+        alpha = Alpha(base.alpha.sde, torch.ones(scale).double(), 0.0)
+        return GraduatedObjective(base.operator, y, base.prior, alpha, T_MIN)
+
+    with pytest.raises(
+        UserError, match=r"expected measurement of shape \(\.\.\., 4\), got \(5, 1\)"
+    ):
+        objective(base.y[:, :1])
+    with pytest.raises(UserError, match="finite measurements"):
+        objective(base.y.index_fill(0, torch.tensor([2]), torch.nan))
+    with pytest.raises(UserError, match="each of the 5 images, got 3"):
+        objective(base.y, 3)
+    with pytest.raises(UserError, match="expected 5 images x, as many as y, got 1"):
+        objective(base.y).evaluate(start(1))
 
 
 def test_t_min_must_be_positive():

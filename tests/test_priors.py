@@ -277,6 +277,13 @@ def test_weights_of_another_network_are_refused(tmp_path):
     save_file(weights, file, metadata={"gnclightning": json.dumps(header)})
     with pytest.raises(UserError, match=r"should be .* is "):
         load_prior(file)
+    for key, value in (("form", "cubic"), ("parametrisation", "flow"), ("sde", {"beta": 1})):
+        save_file(weights, file, metadata={"gnclightning": json.dumps({**header, key: value})})
+        with pytest.raises(UserError, match="cannot build"):
+            load_prior(file)
+    save_file(weights, file, metadata={"gnclightning": "{"})
+    with pytest.raises(UserError, match="damaged description"):
+        load_prior(file)
     header["format"] = 99
     save_file(weights, file, metadata={"gnclightning": json.dumps(header)})
     with pytest.raises(UserError, match="format 99"):

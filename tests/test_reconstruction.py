@@ -88,12 +88,12 @@ class TestContract:
         assert all(float(row["seconds"]) > 0 for row in rows)
         counts = ("iterations", "network_evaluations", "operator_evaluations", "status")
         found = [tuple(row[name] for name in counts) for row in rows[:3]]
-        # At first: f and its gradient; then 6 iterations of 5 A's and 5 A*'s, two passes of the
+        # At first: f and its gradient; then 6 iterations of 15 A's and 15 A*'s, two passes of the
         # network each, but the last one, at t_min, needs no gradient of its own.
         assert found == [
             ("0", "0", "1", "direct"),
             ("10", "0", "20", "budget spent"),
-            (str(STEPS), str(2 * STEPS), str(10 * STEPS + 2), "budget spent"),
+            (str(STEPS), str(2 * STEPS), str(30 * STEPS + 2), "budget spent"),
         ]
 
     def test_trace_columns_and_rows(self, folder):
@@ -208,7 +208,7 @@ class TestNumbers:
         operator, x = Radon(ParallelBeam2D.for_image(32, 20)), saved["preconditioned"]
         t = torch.full((COUNT,), 1e-3)
         fidelity = (operator(x) - saved["sinogram"]).double().square().sum((1, 2, 3)) / 2
-        regulariser = 0.5 * sigma**2 * energy.energy(x, t)
+        regulariser = AlphaConfig().weight * sigma**2 * energy.energy(x, t)
         found = {
             name: column(folder / "trace.csv", name, iteration=str(STEPS))
             for name in ("objective", "data_fidelity", "regulariser")
@@ -373,9 +373,9 @@ class TestBuilding:
         gamma = float(energy.sde.mean_scale(torch.tensor([0.1])))
         found = objective.evaluate(batch.truth).regulariser
         t = torch.full((COUNT,), 0.1)
-        expected = 0.5 * batch.sigma_y**2 * energy.energy(gamma * batch.truth, t)
+        expected = AlphaConfig().weight * batch.sigma_y**2 * energy.energy(gamma * batch.truth, t)
         torch.testing.assert_close(found, expected, rtol=1e-6, atol=0)
-        unscaled = 0.5 * batch.sigma_y**2 * energy.energy(batch.truth, t)
+        unscaled = AlphaConfig().weight * batch.sigma_y**2 * energy.energy(batch.truth, t)
         assert (found / unscaled - 1).abs().min() > 1e-3
 
     def test_tv_weight_does_not_depend_on_the_unit_of_length(self):

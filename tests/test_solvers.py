@@ -251,20 +251,24 @@ def test_at_t_min_an_iteration_costs_one_prior_evaluation():
 class Poisoned:
     """A prior whose energy or score is NaN for images whose first entry exceeds a bound."""
 
-    def __init__(self, prior, bound: float):
-        self.prior, self.bound = prior, bound
+    def __init__(self, prior, bound: float, what: str):
+        self.prior, self.bound, self.what = prior, bound, what
 
     def energy_and_score(self, x, t):
         energy, score = self.prior.energy_and_score(x, t)
-        return torch.where(x[:, 0] > self.bound, torch.nan, energy), score
+        bad = x[:, 0] > self.bound
+        if self.what == "energy":
+            return torch.where(bad, torch.nan, energy), score
+        return energy, torch.where(bad[:, None], torch.nan, score)
 
     def score(self, x, t):
         return self.prior.score(x, t)
 
 
-def test_nan_is_never_accepted_and_stops_only_its_image():
+@pytest.mark.parametrize("what", ["energy", "score"])
+def test_nan_is_never_accepted_and_stops_only_its_image(what):
     objective, x = problem(), start()
-    objective.prior = Poisoned(objective.prior, float(x[:, 0].sort().values[3]))
+    objective.prior = Poisoned(objective.prior, float(x[:, 0].sort().values[3]), what)
     bad = int(x[:, 0].argmax())
     solution = solve(solvers()["gradient_like"], objective, x)
     assert solution.status[bad] is Status.NOT_FINITE
@@ -272,6 +276,18 @@ def test_nan_is_never_accepted_and_stops_only_its_image():
     for i in set(range(5)) - {bad}:
         assert solution.status[i] is not Status.NOT_FINITE
         assert solution.state.point.value[i].isfinite()
+
+
+@pytest.mark.parametrize("what", ["energy", "score"])
+def test_steps_into_nan_are_refused(what):
+    """Start below the bound: trials beyond it are shortened until they are finite."""
+    objective, x = problem(), start()
+    objective.prior = Poisoned(objective.prior, float(x[:, 0].max()) + 0.05, what)
+    solution = solve(solvers()["preconditioned"], objective, x)
+    point = solution.state.point
+    assert point.value.isfinite().all()
+    assert point.gradient.isfinite().all()
+    assert (solution.x[:, 0] <= objective.prior.bound).all()
 
 
 def test_a_failed_search_leaves_the_image_unchanged_and_says_so():
@@ -369,6 +385,19 @@ def test_schedules():
         log_schedule(0.1, 0.5, 4)
     with pytest.raises(ValueError, match="at least one step"):
         linear_schedule(1.0, 0.5, 0)
+
+
+def test_certificate_does_not_trust_the_recorded_reference():
+    """A step that only a too generous reference would allow is found out."""
+    objective = problem()
+    solution = solve(solvers()["nonmonotone"], objective, start())
+    norm0 = solution.state.initial_gradient_norm
+    values = objective.evaluate(start()).value
+    assert certify(solution.trace, C, values, norm0, memory=4).armijo_share.eq(1).all()
+    record = solution.trace[5]
+    broken = dataclasses.replace(record, value=record.value + 1e6, reference=record.value + 2e6)
+    planted = [*solution.trace[:5], broken, *solution.trace[6:]]
+    assert (certify(planted, C, values, norm0, memory=4).armijo_share < 1).all()
 
 
 @pytest.mark.parametrize("field", ["slope", "value", "step_size"])

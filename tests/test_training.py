@@ -118,6 +118,7 @@ def test_a_warm_start_copies_the_weights(tmp_path):
     [
         ("network.channels=16", "another network"),
         ("sde.beta_max=5", "another sde"),
+        ("prior.form=gradient_step", "another prior.form"),
         ("init=absent.safetensors", "no prior at"),
     ],
 )
@@ -129,6 +130,39 @@ def test_an_unfit_warm_start_is_refused(setting, message, tmp_path, capsys):
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_weights_are_the_moving_average(tmp_path):
+    """Of the weights after each step, starting from those after the first, by hand."""
+    decay = ["ema.decay=0.5", "optimizer.lr=1e-2"]
+    raw = [train(tmp_path / f"raw{k}", k, "ema.decay=0", "optimizer.lr=1e-2") for k in (1, 2, 3)]
+    averaged = train(tmp_path / "ema", 3, *decay)
+    assert differing(raw[0], raw[1])
+    for name, value in averaged.items():
+        expected = 0.5 * (0.5 * raw[0][name] + 0.5 * raw[1][name]) + 0.5 * raw[2][name]
+        torch.testing.assert_close(value, expected)
+    before = (tmp_path / "ema" / "prior.safetensors").read_bytes()
+    assert differing(train(tmp_path / "ema", 3, *decay), averaged) == []  # nothing left to do
+    assert (tmp_path / "ema" / "prior.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("prior.parametrisation=energy", "another prior"),
+        ("sde.beta_max=5", "another sde"),
+        ("data.seed=3", "another data"),
+        ("trainer.accelerator=gpu", "trainer.*"),
+        ("trainer.strategy=nonsense", "trainer.*"),
+    ],
+)
+def test_what_does_not_fit_the_run_folder_or_machine_is_refused(setting, message, tmp_path, capsys):
+    weights = train(tmp_path, 1)
+    assert cli.train([*TINY, f"output={tmp_path}", "trainer.max_steps=2", setting]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert differing(load_file(tmp_path / "prior.safetensors"), weights) == []
 
 
 def test_a_foreign_checkpoint_is_refused(tmp_path, capsys):

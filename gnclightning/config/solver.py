@@ -75,9 +75,9 @@ class PreconditionedConfig(DescentConfig):
 
     name: str = "preconditioned"
     descent_from: int | None = bounded(None, ">= 0")
-    cg_steps: int = bounded(5, ">= 1")
+    cg_steps: int = bounded(15, ">= 1")
     """Conjugate-gradient steps for each direction."""
-    damping: float = bounded(1.0, "> 0")
+    damping: float = bounded(2.0, "> 0")
     """kappa in rho_t = kappa alpha_t / nu_t^2."""
 
 

@@ -60,6 +60,9 @@ class PriorConfig(Section):
 
     parametrisation: str
     """Which quantity."""
+    form: Literal["paper", "scaled", "gradient_step"] = "paper"
+    """Energy of the network h: paper 1/2 |h|^2; scaled 1/2 |h|^2 / nu_t; gradient_step: h is x less
+    its denoised version, over nu_t. A score takes that of the energy which will start from it."""
 
 
 @dataclass(kw_only=True)
@@ -74,9 +77,6 @@ class EnergyPriorConfig(PriorConfig):
     """The network gives an energy, whose gradient is the score."""
 
     parametrisation: str = "energy"
-    form: Literal["paper", "scaled", "gradient_step"] = "paper"
-    """Of the network h: paper 1/2 |h|^2; scaled 1/2 |h|^2 / nu_t; gradient_step: h is x minus
-    its denoised version, over nu_t."""
 
 
 @dataclass(kw_only=True)

@@ -79,15 +79,22 @@ def load_prior(path: str | Path) -> tuple[NetworkPrior, PriorMetadata]:
     """
     file = resolve(path)
     header, weights = _read(file)
-    metadata = header["metadata"]
-    for name in ("image_shape", "intensity_range"):
-        metadata[name] = tuple(metadata[name])
-    network = UNet(UNetConfig(**header["network"]))
+    try:
+        values = header["metadata"]
+        for name in ("image_shape", "intensity_range"):
+            values[name] = tuple(values[name])
+        metadata = PriorMetadata(**values)
+        network = UNet(UNetConfig(**header["network"]))
+        kind, form = KINDS[header["parametrisation"]], Form(header["form"])
+        prior = kind(from_dict(header["sde"]), network, form)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{file} describes a prior that this version cannot build ({error}); the file is "
+            f"damaged, or of a later version than {__version__}"
+        ) from error
     _check_weights(file, network, weights)
     network.load_state_dict(weights)
-    kind = KINDS[header["parametrisation"]]
-    prior = kind(from_dict(header["sde"]), network, Form(header["form"]))
-    return prior.requires_grad_(False).eval(), PriorMetadata(**metadata)
+    return prior.requires_grad_(False).eval(), metadata
 
 
 def shipped_priors() -> dict[str, Path]:
@@ -134,7 +141,10 @@ def _read(file: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
             f"{file} holds no gnclightning prior (its header has no description); expected a "
             "file written by gnc-train"
         )
-    values = json.loads(header)
+    try:
+        values = json.loads(header)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{file} has a damaged description ({error}); export it anew") from error
     if values.get("format") != FORMAT:
         raise UserError(
             f"{file} has format {values.get('format')}, this version reads format {FORMAT}; "

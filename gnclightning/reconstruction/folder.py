@@ -39,10 +39,20 @@ def choose_folder(output: str | None, overwrite: bool) -> Path:
 
 
 def create_folder(folder: Path, size: int) -> None:
-    """Make the run folder, try to write to it, and clear what an earlier run left.
+    """Make the folder of a run, and clear what an earlier run left; see `probe_folder`."""
+    probe_folder(folder, size)
+    (folder / FIGURES).mkdir(exist_ok=True)
+    for name in (CONFIG, METRICS, TRACE, RECONSTRUCTIONS, SUMMARY):
+        (folder / name).unlink(missing_ok=True)
+    for name in FIGURE_NAMES:
+        (folder / FIGURES / name).unlink(missing_ok=True)
+
+
+def probe_folder(folder: Path, size: int) -> None:
+    """Make a run folder and try to write to it.
 
     Args:
-        folder: from `choose_folder`.
+        folder: where the run will write.
         size: bytes that the run will write, roughly.
 
     Raises:
@@ -50,14 +60,10 @@ def create_folder(folder: Path, size: int) -> None:
     """
     try:
         _check_space(folder, size)
-        (folder / FIGURES).mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".probe"
         probe.write_bytes(b"probe")
         probe.unlink()
-        for name in (CONFIG, METRICS, TRACE, RECONSTRUCTIONS, SUMMARY):
-            (folder / name).unlink(missing_ok=True)
-        for name in FIGURE_NAMES:
-            (folder / FIGURES / name).unlink(missing_ok=True)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise

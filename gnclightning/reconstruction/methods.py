@@ -12,7 +12,6 @@ from gnclightning.operators import FilterName, ParallelBeam2D, Radon, fbp
 from gnclightning.problem import Problem
 from gnclightning.reconstruction.records import MeasuredBatch
 from gnclightning.solvers import (
-    Armijo,
     Certificate,
     Record,
     Solver,
@@ -152,15 +151,20 @@ class GraduatedSolver:
             for state, record in iterate(self.solver, objective, start):
                 trace.append(record)
                 callback(_step(len(trace), state, record))
-        search = self.solver.search
-        c = search.c if isinstance(search, Armijo) else 0.0
+        certificate = certify(
+            trace,
+            self.solver.sufficient_decrease,
+            start.point.value,
+            start.initial_gradient_norm,
+            self.solver.memory,
+        )
         return Outcome(
             x=state.point.x,
             status=[Status(code).label for code in state.status.tolist()],
             iterations=state.iterations,
             network_evaluations=state.network_evaluations,
             operator_evaluations=state.operator_evaluations,
-            certificate=certify(trace, c, start.point.value, start.initial_gradient_norm),
+            certificate=certificate,
         )
 
 

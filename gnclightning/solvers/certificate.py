@@ -39,7 +39,11 @@ class Certificate:
 
 
 def certify(
-    trace: list[Record], c: float, initial_value: Tensor, initial_gradient_norm: Tensor
+    trace: list[Record],
+    c: float,
+    initial_value: Tensor,
+    initial_gradient_norm: Tensor,
+    memory: int = 1,
 ) -> Certificate:
     """Check a run.
 
@@ -48,6 +52,7 @@ def certify(
         c: the constant of Armijo's rule that the steps should satisfy.
         initial_value: f(x_1), (B,).
         initial_gradient_norm: |grad f(x_1)|, (B,).
+        memory: the rule compares with the largest of this many last values; 1 is monotone.
     """
     if not trace:
         nan, none = torch.full_like(initial_value, torch.nan), torch.zeros_like(initial_value)
@@ -56,12 +61,12 @@ def certify(
     step = torch.stack([r.step_size for r in trace])
     slope = torch.stack([r.slope for r in trace])
     value = torch.stack([r.value for r in trace])
-    reference = torch.stack([r.reference for r in trace])
     accepted = active & (step > 0)
-    slack = ROUNDING * reference.abs()
-    armijo = value <= reference + c * step * slope + slack
     # A frozen image's record is NaN: carry its last value on, so that differences are zero.
     filled = _carry_forward(torch.cat([initial_value[None], value]))
+    recent = [filled[max(0, k + 1 - memory) : k + 1].amax(0) for k in range(len(trace))]
+    reference = torch.stack(recent)
+    armijo = value <= reference + c * step * slope + ROUNDING * reference.abs()
     descent_share = _share(slope < 0, active)
     armijo_share = _share(armijo, accepted)
     failures = (active & ~(step > 0)).sum(0)

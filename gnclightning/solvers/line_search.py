@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from gnclightning.problem import Batch, Point, Problem, Ray, positions
+from gnclightning.tensors import squared_norm
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ class Armijo:
         slope: Tensor,
     ) -> SearchResult:
         new = problem.move(point, ray, step)
-        finite = new.value.isfinite()
+        finite = _finite(new)
         accepted = finite & (new.value <= reference + self.c * step * slope)
         return SearchResult(new, step, torch.ones_like(step, dtype=torch.int64), accepted, finite)
 
@@ -132,9 +133,14 @@ class ConstantStep:
     ) -> SearchResult:
         """See `LineSearch`."""
         new = problem.move(point, ray, step)
-        finite = new.value.isfinite()
+        finite = _finite(new)
         result = SearchResult(new, step, torch.ones_like(step, dtype=torch.int64), finite, finite)
         return result if bool(finite.all()) else _undo_failures(point, result)
+
+
+def _finite(point: Point) -> Tensor:
+    """Whether value and gradient are numbers, (B,)."""
+    return point.value.isfinite() & squared_norm(point.gradient).isfinite()
 
 
 def _undo_failures(point: Point, result: SearchResult) -> SearchResult:

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from gnclightning.problem import Problem
 from gnclightning.solvers.certificate import Certificate, certify
-from gnclightning.solvers.line_search import Armijo
 from gnclightning.solvers.solver import Solver
 from gnclightning.solvers.state import Record, SolverState, Status
 
@@ -64,6 +63,11 @@ def solve(
             trace.append(record)
             if callback is not None:
                 callback(state, record)
-    c = solver.search.c if isinstance(solver.search, Armijo) else 0.0
-    certificate = certify(trace, c, start.point.value, start.initial_gradient_norm)
+    certificate = certify(
+        trace,
+        solver.sufficient_decrease,
+        start.point.value,
+        start.initial_gradient_norm,
+        solver.memory,
+    )
     return Solution(state.point.x, state, trace, certificate)

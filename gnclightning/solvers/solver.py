@@ -12,7 +12,7 @@ from gnclightning.solvers.directions import (
     Vector,
     barzilai_borwein,
 )
-from gnclightning.solvers.line_search import LineSearch, SearchResult
+from gnclightning.solvers.line_search import Armijo, LineSearch, SearchResult
 from gnclightning.solvers.state import Record, SolverState, Status, blank_record
 from gnclightning.tensors import inner, norm
 
@@ -55,6 +55,11 @@ class Solver:
     descent_from: int | None = 0
     memory: int = 1
     tolerance: float = 0.0
+
+    @property
+    def sufficient_decrease(self) -> float:
+        """Armijo's constant that each step should satisfy; 0, plain decrease, without a rule."""
+        return self.search.c if isinstance(self.search, Armijo) else 0.0
 
     def init(self, problem: Problem, x: Tensor) -> SolverState:
         """The state before the first iteration: one evaluation of f and its gradient."""

@@ -1,5 +1,6 @@
 """What happens beside training: reconstructions of validation images, and weights to ship."""
 
+import platform
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -87,9 +88,10 @@ class ReconstructionCallback(Callback):
         truth = self.problem.images.to(x)
         values = {"val/psnr": psnr(x, truth).mean(), "val/ssim": ssim(x, truth).mean()}
         pl_module.log_dict({k: v.float() for k, v in values.items()}, prog_bar=True, sync_dist=True)
-        if isinstance(trainer.logger, WandbLogger) and trainer.is_global_zero:
-            pairs = torch.cat([truth, x.clamp(0, 1)], dim=-1)[:, 0].cpu().numpy()
-            trainer.logger.log_image("val/reconstructions", list(pairs), step=trainer.global_step)
+        pairs = torch.cat([truth, x.clamp(0, 1)], dim=-1)[:, 0].cpu().numpy()
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger) and trainer.is_global_zero:
+                logger.log_image("val/reconstructions", list(pairs), step=trainer.global_step)
 
     def state_dict(self) -> dict[str, Any]:
         """When the next reconstruction is due."""
@@ -103,24 +105,37 @@ class ReconstructionCallback(Callback):
 class PriorExport(Callback):
     """Writes the averaged weights as a prior, ready to use, at each validation and at the end.
 
-    Put it before the averaging callback.
+    Put it before the averaging callback. A run that had nothing left to do writes nothing: without
+    a step, the weights in place are not the average.
 
     Args:
         path: file to write.
         metadata: description of the prior; what training has seen so far is added to `training`.
-        images_per_step: images of one optimiser step over all devices.
+        images_per_step: images of one optimiser step on one device.
     """
 
     def __init__(self, path: Path, metadata: PriorMetadata, images_per_step: int):
         self.path = path
         self.metadata = metadata
         self.images_per_step = images_per_step
+        self._stepped = False
         self._seconds = 0.0
         self._since = time.monotonic()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock."""
         self._since = time.monotonic()
+
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Remember that there is something new to export."""
+        self._stepped = True
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Export while the averaged weights are in place."""
@@ -129,7 +144,8 @@ class PriorExport(Callback):
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Export the final weights; by now the averaging callback has put the average in place."""
-        self._export(trainer, pl_module)
+        if self._stepped:
+            self._export(trainer, pl_module)
 
     def _export(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.is_global_zero:
@@ -139,7 +155,8 @@ class PriorExport(Callback):
         training = {
             **self.metadata.training,
             "steps": trainer.global_step,
-            "images_seen": trainer.global_step * self.images_per_step,
+            "images_seen": trainer.global_step * self.images_per_step * trainer.world_size,
+            "hardware": f"{trainer.world_size} x {_hardware(pl_module.device)}",
             "hours": round(self._elapsed() / 3600, 2),
         }
         save_prior(prior, replace(self.metadata, training=training), self.path)
@@ -154,3 +171,10 @@ class PriorExport(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on counting."""
         self._seconds = state_dict["seconds"]
+
+
+def _hardware(device: torch.device) -> str:
+    """What one process of a training run computes on."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"

@@ -12,7 +12,7 @@ MATRIX, OTHER = "matrix", "other"
 class MuonAdam(torch.optim.Optimizer):
     """`torch.optim.Muon` on hidden weight matrices, `torch.optim.Adam` on all other parameters.
 
-    At equal time Muon's noise-prediction error is a quarter below Adam's here (docs/results.md).
+    In equal time Muon's noise-prediction error was a quarter below Adam's (docs/architecture.md).
     Lightning's automatic optimisation, clipping and accumulation take a single optimiser, hence
     this pair behind one interface.
 
