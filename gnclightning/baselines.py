@@ -136,7 +136,7 @@ def _mean_column_norm_squared(operator: LinearOperator, probes: int = 4) -> floa
 
 
 def _objective(operator: LinearOperator, x: Tensor, y: Tensor, weights: Tensor) -> Tensor:
-    variation = torch.linalg.vector_norm(_gradient(x).double(), dim=1).flatten(1).sum(1)
+    variation = _length(_gradient(x).double()).flatten(1).sum(1)
     return squared_norm(operator(x) - y) / 2 + weights * variation
 
 
@@ -159,9 +159,17 @@ def _gradient_transposed(gradient: Tensor) -> Tensor:
     return x
 
 
+def _length(gradient: Tensor) -> Tensor:
+    """Length of the pixels' vectors, (B, 2, ...) -> (B, 1, ...).
+
+    Not `vector_norm`, which takes sixty times as long over so short a dimension.
+    """
+    return torch.hypot(gradient[:, :1], gradient[:, 1:])
+
+
 def _project(gradient: Tensor, radii: Tensor) -> Tensor:
     """Shorten the pixels' vectors to each image's radius (B,) at most."""
     radius = expand(radii, gradient)
-    length = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
+    length = _length(gradient)
     tiny = torch.finfo(gradient.dtype).tiny  # a radius of 0 gives 0, not 0/0
     return gradient * (radius / length.maximum(radius).clamp(min=tiny))
