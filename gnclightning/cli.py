@@ -83,7 +83,7 @@ def reconstruct(arguments: Sequence[str] | None = None) -> int:
             "data.name=folder data.path=images.npy logger.mode=disabled",
             "--config configs/reconstruct/gnc_flow.yaml",
         ),
-        interrupted="finished images are kept in the run folder; give the command again, "
+        interrupted="finished batches are kept in the run folder; give the command again, "
         "with overwrite=true or another output=FOLDER, for all of them",
     )
     return _main(program, sys.argv[1:] if arguments is None else arguments)

@@ -139,7 +139,7 @@ class TestInterruption:
         assert reconstruct([]) == 130
         assert capsys.readouterr() == (
             "",
-            "interrupted: finished images are kept in the run folder; give the command again, "
+            "interrupted: finished batches are kept in the run folder; give the command again, "
             "with overwrite=true or another output=FOLDER, for all of them\n",
         )
         assert train([]) == 130

@@ -257,7 +257,7 @@ class TestRuns:
         arguments = settings(prior, tmp_path, "batch_size=2", "solver.steps=1")
         assert reconstruct(arguments) == 130
         out, err = capsys.readouterr()
-        assert err.startswith("interrupted: finished images are kept in the run folder")
+        assert err.startswith("interrupted: finished batches are kept in the run folder")
         assert f"run folder: {tmp_path}" in out
         assert "ellipses[1]" in out
         rows = table(tmp_path / "metrics.csv")

@@ -60,7 +60,7 @@ def test_its_score_is_the_gradient_of_its_energy(prior):
 def test_it_reconstructs_better_than_filtered_back_projection(prior):
     """A floor far below its usual quality (docs/results.md), to notice a broken file or solver."""
     truth = torch.from_numpy(phantoms(range(2), 0, "test"))
-    problem = ValidationProblem(truth, steps=30)
+    problem = ValidationProblem(truth, steps=20)
     geometry = ParallelBeam2D.for_image(128, 60)
     y, _ = add_noise(Radon(geometry)(truth), relative=0.1, seeds=range(2))
     gain = psnr(problem.reconstruct(prior), truth) - psnr(fbp(y, geometry), truth)

@@ -272,10 +272,11 @@ def test_validation_reconstruction_is_repeatable_and_in_place_under_inference_mo
 
 
 @pytest.mark.slow
-def test_two_processes_train_like_one_with_the_same_global_batch(tmp_path):
-    """The phantoms of a step are the same; times and noise differ by rank, so only data is checked.
+def test_two_processes_train_together(tmp_path):
+    """Two steps of two processes with one image each see four images, and leave one prior.
 
-    Run as a program, since the processes of a strategy start by repeating the command.
+    Which images each sees is tested with the data modules. Run as a program, since the processes of
+    a strategy start by repeating the command.
     """
     command = [sys.executable, "train.py", *TINY, f"output={tmp_path}", "trainer.max_steps=2"]
     extra = ["trainer.devices=2", "trainer.strategy=ddp", "optimizer.batch_size=1"]
