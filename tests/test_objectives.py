@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from problems import T_MIN, problem, random, start
 
 from gnclightning.errors import UserError
 from gnclightning.objectives import Alpha, GraduatedObjective
 from gnclightning.sde import VPSDE
 from gnclightning.tensors import expand, inner
+from problems import T_MIN, problem, random, start
 
 
 def graduated_value(objective, x, t):

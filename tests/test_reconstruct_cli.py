@@ -20,7 +20,7 @@ from gnclightning.reconstruction.runner import Observer
 from gnclightning.reconstruction.table import FinalTable
 from gnclightning.reconstruction.writers import RunFolder
 from gnclightning.sde import VESDE
-from runs import COUNT, settings, table, tiny_prior
+from run_folders import COUNT, settings, table, tiny_prior
 
 ROOT = Path(__file__).parents[1]
 

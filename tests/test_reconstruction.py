@@ -39,7 +39,7 @@ from gnclightning.reconstruction.table import FinalTable
 from gnclightning.reconstruction.writers import RunFolder
 from gnclightning.sde import VPSDE
 from gnclightning.solvers import Armijo, ConstantStep, FixedFirstStep
-from runs import COUNT, STEPS, arrays, column, configure, run, table, tiny_prior
+from run_folders import COUNT, STEPS, arrays, column, configure, run, table, tiny_prior
 
 METHODS = ("fbp", "tv", "preconditioned")
 NAMES = tuple(f"ellipses[{n}]" for n in range(COUNT))

@@ -7,7 +7,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from problems import T_MIN, problem, start
 
 from gnclightning.solvers import (
     Armijo,
@@ -27,6 +26,7 @@ from gnclightning.solvers import (
     solve,
 )
 from gnclightning.solvers.directions import barzilai_borwein
+from problems import T_MIN, problem, start
 
 C = 1e-3
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from gnclightning.reconstruction.runner import Observer
 from gnclightning.reconstruction.tracking import COLUMNS, Tracking
 from gnclightning.reconstruction.writers import RunFolder
-from runs import COUNT, STEPS, column, run, table, tiny_prior
+from run_folders import COUNT, STEPS, column, run, table, tiny_prior
 
 OFFLINE = ("logger.mode=offline", "methods=[]")
 _FILE_HEADER, _BLOCK, _HEADER = 7, 2**15, struct.Struct("<IHB")

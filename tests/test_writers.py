@@ -30,7 +30,7 @@ from gnclightning.reconstruction.records import (
 from gnclightning.reconstruction.runner import Observer, run
 from gnclightning.reconstruction.writers import RunFolder, Units, estimate_size
 from gnclightning.solvers import Certificate
-from runs import arrays, table
+from run_folders import arrays, table
 
 SIZE, ANGLES = 8, 3
 GEOMETRY = ParallelBeam2D.for_image(SIZE, ANGLES)
