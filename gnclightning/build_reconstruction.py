@@ -153,7 +153,7 @@ def build_objective(
     """What gives a measured batch its objective."""
     solver = config.solver
     regulariser = ScaledPrior(prior, prior.sde) if config.prior.evaluate_at == "scaled" else prior
-    alpha = build_alpha(config.alpha, prior.sde, solver.t_min)
+    alpha = build_alpha(config.alpha, prior, solver.t_min)
     metric: dict[str, Any] = {}
     if isinstance(solver, PreconditionedConfig):
         metric = {"damping": solver.damping, "cg_steps": solver.cg_steps}

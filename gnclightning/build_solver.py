@@ -16,7 +16,7 @@ from gnclightning.config.solver import (
     SolverConfig,
 )
 from gnclightning.objectives import Alpha
-from gnclightning.sde import SDE
+from gnclightning.priors import NetworkEnergy
 from gnclightning.solvers import (
     Armijo,
     BarzilaiBorweinFirstStep,
@@ -32,14 +32,16 @@ from gnclightning.solvers import (
 )
 
 
-def build_alpha(config: AlphaConfig, sde: SDE, t_min: float) -> Callable[[Tensor], Alpha]:
+def build_alpha(
+    config: AlphaConfig, prior: NetworkEnergy, t_min: float
+) -> Callable[[Tensor], Alpha]:
     """The rule that gives the weights alpha_t for noise of standard deviation sigma_y."""
     if config.rule == "auto":
         return lambda sigma_y: Alpha.from_noise_level(
-            sde, sigma_y, t_min, config.weight, config.power
+            prior.sde, sigma_y, t_min, config.weight, config.power, prior.temperature
         )
     rule = Alpha.constant if config.rule == "constant" else Alpha.noise_scale
-    alpha = rule(sde, config.weight)
+    alpha = rule(prior.sde, config.weight)
     return lambda sigma_y: replace(alpha, scale=alpha.scale.to(sigma_y.device))
 
 

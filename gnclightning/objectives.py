@@ -3,6 +3,7 @@
 F(x,t) = 1/2 |A x - y|^2 + alpha_t R(x,t) and f = F(., t_min), per image of a batch.
 """
 
+from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, replace
 
@@ -19,21 +20,27 @@ from gnclightning.tensors import expand, squared_norm
 
 @dataclass(frozen=True)
 class Alpha:
-    """Regularisation weight alpha_t = scale * (nu_t / gamma_t)^power, per image.
+    """Regularisation weight alpha_t = scale * (nu_t / gamma_t)^power * temperature, per image.
 
     Attributes:
         sde: gives nu_t and gamma_t.
         scale: (B,) or (1,), positive.
         power: 0 constant; 1 the paper's rule (Section 4.2).
+        temperature: of a prior whose energy is -log p_t over a temperature T_t, (B,) -> (B,).
     """
 
     sde: SDE
     scale: Tensor
     power: float
+    temperature: Callable[[Tensor], Tensor] = torch.ones_like
 
     def __call__(self, t: Tensor) -> Tensor:
         """alpha_t, t (B,) -> (B,) float64."""
-        return self.scale * self.sde.noise_to_signal(t.double()) ** self.power
+        return (
+            self.scale
+            * self.sde.noise_to_signal(t.double()) ** self.power
+            * self.temperature(t.double())
+        )
 
     def select(self, index: Tensor) -> "Alpha":
         """The weights of the images `index`."""
@@ -51,16 +58,22 @@ class Alpha:
 
     @classmethod
     def from_noise_level(
-        cls, sde: SDE, sigma_y: Tensor, t_min: float, factor: float = 0.35, power: float = 0.5
+        cls,
+        sde: SDE,
+        sigma_y: Tensor,
+        t_min: float,
+        factor: float = 0.35,
+        power: float = 0.5,
+        temperature: Callable[[Tensor], Tensor] = torch.ones_like,
     ) -> "Alpha":
-        """alpha_tmin = factor * sigma_y^2 per image, growing with t as (nu/gamma)^power.
+        """alpha_tmin = factor * sigma_y^2 * T_tmin per image, growing with t as (nu/gamma)^power.
 
         Maximum a posteriori estimation under noise of standard deviation sigma_y (B,) asks for
         factor 1 at t_min.
         """
         reference = sde.noise_to_signal(torch.tensor([t_min], dtype=torch.float64))
         scale = factor * sigma_y.double() ** 2 / reference.to(sigma_y.device) ** power
-        return cls(sde, scale, power)
+        return cls(sde, scale, power, temperature)
 
 
 class GraduatedObjective:
@@ -72,8 +85,8 @@ class GraduatedObjective:
         prior: R(., t) and its gradient.
         alpha: regularisation weight.
         t_min: f = F(., t_min).
-        damping: kappa in rho_t = kappa alpha_t / nu_t^2, the curvature of alpha_t R that the
-            preconditioner assumes.
+        damping: kappa in rho_t = kappa alpha_t c_t, the curvature of alpha_t R that the
+            preconditioner assumes; c_t is the prior's, 1/nu_t^2 for -log p_t.
         cg_steps: conjugate-gradient steps of the preconditioner.
     """
 
@@ -149,7 +162,7 @@ class GraduatedObjective:
         The k-th iterate is a polynomial in A*A applied to the gradient, symmetric positive
         definite on the Krylov space, so <grad, d> < 0 whenever grad is not zero.
         """
-        rho = self.damping * self.alpha(t) / self.alpha.sde.std(t.double()) ** 2
+        rho = self.damping * self.alpha(t) * self.prior.curvature(t.double())
         solution, residual = torch.zeros_like(gradient), gradient
         search, image = gradient, torch.zeros_like(self.y)
         square = squared_norm(residual)

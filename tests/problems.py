@@ -47,6 +47,9 @@ class Counting:
         self.evaluations += len(x)
         return self.prior.energy_and_score(x, t)
 
+    def curvature(self, t):
+        return self.prior.curvature(t)
+
 
 def random(*shape: int, seed: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)

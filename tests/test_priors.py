@@ -134,6 +134,25 @@ def test_energy_is_half_the_squared_noise_prediction(form):
         torch.testing.assert_close(scaled.energy(x, t), expected / nu)
 
 
+@pytest.mark.parametrize("form", [Form.PAPER, Form.SCALED])
+@pytest.mark.parametrize("of_scaled_images", [False, True])
+def test_curvature_is_that_of_a_noise_prediction(form, of_scaled_images):
+    """H = x/nu, as for gamma -> 0: the energy's second derivative must be what is stated."""
+    sde = VPSDE()
+
+    class Linear(NetworkEnergy):
+        def noise_prediction(self, x, t):
+            return x / sde.std(t)[:, None, None, None]
+
+    prior = Linear(sde, tiny_network(), form)
+    if of_scaled_images:
+        prior = ScaledPrior(prior, sde)
+    t = torch.tensor([0.01, 0.7], dtype=torch.float64)
+    d = torch.randn(2, 1, 4, 4, dtype=torch.float64)
+    second = 2 * (prior.energy(d, t) - prior.energy(0 * d, t))
+    torch.testing.assert_close(second, prior.curvature(t) * d.square().sum((1, 2, 3)))
+
+
 def test_gradient_step_form_is_a_denoiser_residual():
     """With a silent network D(x) = c_skip x / gamma: the Wiener filter of white data."""
     network = tiny_network()

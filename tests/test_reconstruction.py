@@ -27,8 +27,9 @@ from gnclightning.config import from_yaml_text, load_reconstruct_config
 from gnclightning.config.reconstruct import AlphaConfig, GeometryConfig, ReconstructConfig
 from gnclightning.data.images import ImageSet
 from gnclightning.metrics import psnr, ssim
+from gnclightning.networks import UNet, UNetConfig
 from gnclightning.operators import ParallelBeam2D, Radon, fbp
-from gnclightning.priors import load_prior
+from gnclightning.priors import NetworkEnergy, load_prior
 from gnclightning.reconstruction.measurement import Stream, image_seed
 from gnclightning.reconstruction.methods import Outcome, Step, TotalVariation, random_start
 from gnclightning.reconstruction.progress import ProgressBar
@@ -334,16 +335,17 @@ class TestBuilding:
 
     def test_alpha_rules(self):
         sde, sigma = VPSDE(), torch.tensor([2.0, 3.0], dtype=torch.float64)
+        prior = NetworkEnergy(sde, UNet(UNetConfig(channels=8, multipliers=[1], blocks=[1])))
         t = torch.tensor([1e-3, 1e-3], dtype=torch.float64)
         ratio = sde.noise_to_signal(t)
-        auto = build_alpha(AlphaConfig(value=0.7), sde, 1e-3)(sigma)
+        auto = build_alpha(AlphaConfig(value=0.7), prior, 1e-3)(sigma)
         torch.testing.assert_close(auto(t), 0.7 * sigma**2)
         torch.testing.assert_close(
             auto(t + 0.5) / auto(t), (sde.noise_to_signal(t + 0.5) / ratio).sqrt()
         )
-        constant = build_alpha(AlphaConfig(rule="constant", value=0.7), sde, 1e-3)(sigma)
+        constant = build_alpha(AlphaConfig(rule="constant", value=0.7), prior, 1e-3)(sigma)
         torch.testing.assert_close(constant(t), torch.full_like(t, 0.7))
-        scaled = build_alpha(AlphaConfig(rule="noise_scale", value=0.7), sde, 1e-3)(sigma)
+        scaled = build_alpha(AlphaConfig(rule="noise_scale", value=0.7), prior, 1e-3)(sigma)
         torch.testing.assert_close(scaled(t), 0.7 * ratio)
 
     def test_solver_settings_arrive(self):

@@ -264,6 +264,9 @@ class Poisoned:
     def score(self, x, t):
         return self.prior.score(x, t)
 
+    def curvature(self, t):
+        return self.prior.curvature(t)
+
 
 @pytest.mark.parametrize("what", ["energy", "score"])
 def test_nan_is_never_accepted_and_stops_only_its_image(what):

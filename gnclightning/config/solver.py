@@ -78,7 +78,7 @@ class PreconditionedConfig(DescentConfig):
     cg_steps: int = bounded(15, ">= 1")
     """Conjugate-gradient steps for each direction."""
     damping: float = bounded(2.0, "> 0")
-    """kappa in rho_t = kappa alpha_t / nu_t^2."""
+    """kappa in rho_t = kappa alpha_t c_t, with the curvature c_t of the prior (1/nu_t^2)."""
 
 
 @dataclass(kw_only=True)

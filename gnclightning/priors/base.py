@@ -38,6 +38,13 @@ class EnergyPrior(Prior, Protocol):
         """Both at the cost of one forward and one backward pass."""
         ...
 
+    def curvature(self, t: Tensor) -> Tensor:
+        """Curvature of the energy that the noise gives it, (B,) -> (B,); 1/nu_t^2 for -log p_t.
+
+        Preconditioners assume it in directions of which the measurement knows nothing.
+        """
+        ...
+
 
 class ScaledPrior:
     """R(x,t) = -log p_t(gamma_t x), the Gaussian homotopy of the theory.
@@ -64,6 +71,10 @@ class ScaledPrior:
         gamma = expand(self._sde.mean_scale(t), x)
         energy, score = self._prior.energy_and_score(gamma * x, t)
         return energy, gamma * score
+
+    def curvature(self, t: Tensor) -> Tensor:
+        """The chain rule brings a factor gamma_t^2."""
+        return self._sde.mean_scale(t) ** 2 * self._prior.curvature(t)
 
 
 def differentiable_copy(x: Tensor) -> Tensor:

@@ -51,6 +51,10 @@ class GaussianMixture:
         score = -torch.einsum("kij,bkj->bi", self.eigenvectors, whitened).reshape(x.shape)
         return -torch.logsumexp(log_joint, dim=1).double(), score
 
+    def curvature(self, t: Tensor) -> Tensor:
+        """1 / nu_t^2, the largest that a component can have; (B,) -> (B,)."""
+        return self.sde.std(t) ** -2
+
     def _components(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """log(w_k N_k(x)) (B, K), offsets and variances in the eigenbases (B, K, n)."""
         flat = x.flatten(1)

@@ -103,7 +103,15 @@ class NetworkEnergy(NetworkPrior):
     def energy(self, x: Tensor, t: Tensor) -> Tensor:
         """(B, C, H, W), (B,) -> (B,), summed in float64."""
         energy = 0.5 * squared_norm(self.noise_prediction(x, t))
-        return energy / self.sde.std(t) if self.form is Form.SCALED else energy
+        return energy / self.temperature(t)
+
+    def temperature(self, t: Tensor) -> Tensor:
+        """T_t in energy = -log p_t / T_t, (B,) -> (B,): 1, and nu_t for the scaled form."""
+        return self.sde.std(t) if self.form is Form.SCALED else torch.ones_like(t)
+
+    def curvature(self, t: Tensor) -> Tensor:
+        """See `EnergyPrior`; (B,) -> (B,)."""
+        return 1 / (self.sde.std(t) ** 2 * self.temperature(t))
 
     def score(self, x: Tensor, t: Tensor) -> Tensor:
         """-d energy / d x; differentiable by the parameters where gradients are enabled."""
