@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import lightning as L
@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import (
     ModelCheckpoint,
     RichProgressBar,
 )
-from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
@@ -78,7 +78,13 @@ def run_training(config: TrainConfig) -> None:
         ) from error
     if trainer.is_global_zero:
         save(config, output / "config.yaml")
+    tracked = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
+    for logger in tracked:
+        logger.log_hyperparams(asdict(config))
     trainer.fit(module, data, ckpt_path=resume, weights_only=True)
+    for logger in tracked:
+        # The end of the process would do it too; a notebook's process goes on.
+        logger.experiment.finish()
 
 
 def _quieten_lightning() -> None:

@@ -134,6 +134,15 @@ def test_energy_is_half_the_squared_noise_prediction(form):
         torch.testing.assert_close(scaled.energy(x, t), expected / nu)
 
 
+def test_energy_and_score_take_one_forward_and_one_backward_pass():
+    prior = NetworkEnergy(VPSDE(), tiny_network()).requires_grad_(False)
+    passes = []
+    prior.network.register_forward_hook(lambda *_: passes.append("forward"))
+    prior.network.leave.register_full_backward_hook(lambda *_: passes.append("backward"))
+    prior.energy_and_score(torch.rand(2, 1, 8, 8).double(), torch.full((2,), 0.1).double())
+    assert passes == ["forward", "backward"]
+
+
 @pytest.mark.parametrize("form", [Form.PAPER, Form.SCALED])
 @pytest.mark.parametrize("of_scaled_images", [False, True])
 def test_curvature_is_that_of_a_noise_prediction(form, of_scaled_images):

@@ -14,6 +14,8 @@ import torch
 
 from gnclightning import build_reconstruction, tracking
 from gnclightning.cli import reconstruct
+from gnclightning.config import load_reconstruct_config
+from gnclightning.data.ellipses import phantoms
 from gnclightning.priors import NetworkScore
 from gnclightning.reconstruction import files
 from gnclightning.reconstruction.runner import Observer
@@ -275,3 +277,20 @@ class TestRuns:
         )
         assert done.returncode == 0, done.stderr
         assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "configs/reconstruct").glob("*.yaml")), ids=lambda p: p.stem
+)
+def test_every_shipped_configuration_reconstructs(path, prior, tmp_path):
+    """Two iterations of it, on one small image."""
+    config = load_reconstruct_config(path, [])
+    data = {
+        "folder": folder_of(tmp_path, phantoms([0], 0, "validation", 32)[:, 0]),
+        "ellipses": ("data.count=1", "data.size=32"),
+        "demo": ("data.name=ellipses", "data.count=1", "data.size=32"),
+    }[config.data.name]
+    short = settings(prior, tmp_path / "run", "solver.steps=2", data=data)
+    assert reconstruct(["--config", str(path), *short]) == 0
+    methods = [row["method"] for row in table(tmp_path / "run" / "metrics.csv")]
+    assert methods == [*config.methods, config.solver.name]

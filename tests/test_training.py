@@ -20,6 +20,8 @@ from gnclightning.training.callbacks import ValidationProblem
 from gnclightning.training.module import BOUNDARY, DenoisingModule, TrainingPlan
 from gnclightning.training.optimizers import MuonAdam, split_parameters
 
+ROOT = Path(__file__).parents[1]
+
 TINY = [
     "network.channels=8",
     "network.multipliers=[1,2]",
@@ -284,3 +286,42 @@ def test_two_processes_train_together(tmp_path):
     assert done.returncode == 0, done.stderr
     _, metadata = load_prior(tmp_path)
     assert metadata.training["images_seen"] == 4
+
+
+def test_gradients_are_clipped_to_the_norm_that_is_asked_for(tmp_path, monkeypatch):
+    norms, step = [], MuonAdam.step
+
+    def watched(self, closure=None):
+        def closure_then_norm():
+            loss = closure()
+            gradients = [p.grad for group in self.param_groups for p in group["params"]]
+            norms.append(torch.stack([g.norm() for g in gradients if g is not None]).norm().item())
+            return loss
+
+        return step(self, closure_then_norm)
+
+    monkeypatch.setattr(MuonAdam, "step", watched)
+    train(tmp_path / "clipped", 2, "optimizer.gradient_clip=1e-3")
+    train(tmp_path / "free", 2, "optimizer.gradient_clip=0")
+    assert norms[:2] == pytest.approx([1e-3, 1e-3], rel=1e-3)
+    assert min(norms[2:]) > 1e-2
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in (ROOT / "configs/train").glob("*.yaml")))
+def test_every_shipped_recipe_trains(name, tmp_path):
+    """One step of it, with its own network and image size."""
+    short = [
+        f"output={tmp_path}",
+        "optimizer.batch_size=1",
+        "data.validation_count=1",
+        "trainer.accelerator=cpu",
+        "trainer.max_steps=1",
+        "trainer.val_check_interval=1",
+        "reconstruction.every_n_steps=0",
+        "logger.mode=disabled",
+        "progress=false",
+    ]
+    assert cli.train(["--config", str(ROOT / f"configs/train/{name}.yaml"), *short]) == 0
+    prior, metadata = load_prior(tmp_path)
+    assert prior.parametrisation in name
+    assert metadata.training["images_seen"] == 1

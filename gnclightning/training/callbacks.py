@@ -88,7 +88,8 @@ class ReconstructionCallback(Callback):
         truth = self.problem.images.to(x)
         values = {"val/psnr": psnr(x, truth).mean(), "val/ssim": ssim(x, truth).mean()}
         pl_module.log_dict({k: v.float() for k, v in values.items()}, prog_bar=True, sync_dist=True)
-        pairs = torch.cat([truth, x.clamp(0, 1)], dim=-1)[:, 0].cpu().numpy()
+        # As bytes: of floating-point images W&B would choose the range itself.
+        pairs = (255 * torch.cat([truth, x.clamp(0, 1)], dim=-1)[:, 0]).round().byte().cpu().numpy()
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger) and trainer.is_global_zero:
                 logger.log_image("val/reconstructions", list(pairs), step=trainer.global_step)
