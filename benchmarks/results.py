@@ -39,6 +39,8 @@ COMMANDS: dict[str, list[str]] = {
     "batch_1": ["data.count=4", "batch_size=1"],
     "batch_8": ["data.count=8", "batch_size=8"],
 }
+"""Settings of the runs that are a command line and nothing else."""
+
 STARTS, START_IMAGES = 10, 10
 TV_FACTORS = (0.5, 0.63, 0.8, 1.0, 1.25, 1.6, 2.0)
 
@@ -88,7 +90,16 @@ def tuned_tv(count: int = 100) -> dict[str, Any]:
     return {"images": count, "factors": scores, "best_factor": best, **scores[best]}
 
 
-EXTRA = {"starts": starts, "tuned_tv": tuned_tv}
+def ct_slice() -> dict[str, Any]:
+    """The real CT slice of the demonstration, which is like nothing the prior was trained on."""
+    result = run_command("ct_slice", ["data.name=demo", "data.count=9"])
+    with Path("runs/results/ct_slice/metrics.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["image"] == "CT_small"]
+    scores = {r["method"]: {key: float(r[key]) for key in ("psnr", "ssim")} for r in rows}
+    return {"command": result["command"], "scores": scores}
+
+
+EXTRA = {"tuned_tv": tuned_tv, "starts": starts, "ct_slice": ct_slice}
 
 
 def run(names: list[str]) -> None:
@@ -142,6 +153,12 @@ def table() -> None:
             f"({tv['best_factor']} times the default): {tv['psnr']:.2f} dB, SSIM {tv['ssim']:.3f} "
             f"(`{tv['reproduce']}`).",
         ]
+        if gnc := load("preconditioned"):
+            found = gnc["methods"]["preconditioned"]
+            lines += [
+                f"GNC is {found['psnr']['mean'] - tv['psnr']:+.2f} dB and "
+                f"{found['ssim']['mean'] - tv['ssim']:+.3f} SSIM from it."
+            ]
     if spread := load("starts"):
         lines += [
             "",
@@ -149,6 +166,12 @@ def table() -> None:
             f"standard deviation {spread['mean_std_psnr']:.3f} dB, SSIM "
             f"{spread['mean_std_ssim']:.4f} (`{spread['reproduce']}`).",
         ]
+    if real := load("ct_slice"):
+        scores = ", ".join(
+            f"{method} {score['psnr']:.2f} dB / {score['ssim']:.3f}"
+            for method, score in real["scores"].items()
+        )
+        lines += ["", f"The real CT slice: {scores} (`{real['reproduce']}`)."]
     known = [r for n in [*COMMANDS, *EXTRA] if (r := load(n))]
     if known:
         dates = sorted(r["date"] for r in known)

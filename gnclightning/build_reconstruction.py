@@ -59,6 +59,8 @@ def run_reconstruction(config: ReconstructConfig) -> None:
     _check_tv(config)
     operator = Radon(geometry).to(device)
     chosen = build_methods(config, operator, prior.to(device))
+    scanner = build_scanner(config, operator)
+    scanner.check(images)
     size = estimate_size(len(images), geometry, len(chosen), config.solver.steps)
     create_folder(folder, size)
     with replacing(folder / CONFIG) as temporary:
@@ -68,7 +70,7 @@ def run_reconstruction(config: ReconstructConfig) -> None:
         RunFolder(folder, geometry, units, len(images), device),
         *_console_observers(config, folder, len(images)),
     ]
-    batches = build_scanner(config, operator).batches(images, config.batch_size)
+    batches = scanner.batches(images, config.batch_size)
     with _full_float32():
         run(batches, chosen, observers)
 

@@ -52,12 +52,17 @@ class Scanner:
     start_seed: int
     filter: FilterName
 
-    def batches(self, images: ImageSet, size: int) -> Iterator[MeasuredBatch]:
-        """Measure `size` images at a time, on the operator's device.
+    def check(self, images: ImageSet) -> None:
+        """Raise `UserError` if the detector sees nothing of an image; costs one A for each."""
+        for name, image in zip(images.names, images.images, strict=True):
+            if not bool(self.operator(image.to(self.operator.device)).any()):
+                raise UserError(
+                    f"image {name}: expected a detector that sees it, got a sinogram of zeros: "
+                    "leave geometry.detector_count and geometry.detector_spacing out"
+                )
 
-        Raises:
-            UserError: the detector sees nothing of an image.
-        """
+    def batches(self, images: ImageSet, size: int) -> Iterator[MeasuredBatch]:
+        """Measure `size` images at a time, on the operator's device."""
         for first in range(0, len(images), size):
             rows = slice(first, first + size)
             yield self._measure(
@@ -69,16 +74,12 @@ class Scanner:
     def _measure(
         self, names: tuple[str, ...], truth: torch.Tensor, seeds: tuple[int, ...]
     ) -> MeasuredBatch:
-        clean = self.operator(truth)
-        for name, sinogram in zip(names, clean, strict=True):
-            if not bool(sinogram.any()):
-                raise UserError(
-                    f"image {name}: expected a detector that sees it, got a sinogram of zeros: "
-                    "leave geometry.detector_count and geometry.detector_spacing out"
-                )
         noise_seeds = [image_seed(self.noise_seed, Stream.NOISE, seed) for seed in seeds]
         y, sigma_y = add_noise(
-            clean, relative=self.relative, absolute=self.absolute, seeds=noise_seeds
+            self.operator(truth),
+            relative=self.relative,
+            absolute=self.absolute,
+            seeds=noise_seeds,
         )
         return MeasuredBatch(
             names=names,
