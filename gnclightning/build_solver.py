@@ -22,6 +22,7 @@ from gnclightning.solvers import (
     BarzilaiBorweinFirstStep,
     ConstantStep,
     FixedFirstStep,
+    Safeguard,
     Solver,
     gnc_flow,
     gradient_descent,
@@ -46,7 +47,14 @@ def build_alpha(
 
 
 def build_solver(config: SolverConfig) -> Solver:
-    """The algorithm with its line search, first step and schedule."""
+    """The algorithm with its line search, first step and schedule.
+
+    After the last time of the schedule, t_min, it goes on there until its steps are done.
+    """
+    return replace(_algorithm(config), steps=config.steps)
+
+
+def _algorithm(config: SolverConfig) -> Solver:
     search = Armijo(config.armijo, config.shrink, config.max_trials)
     common = {"memory": config.nonmonotone + 1, "tolerance": config.gradient_tolerance}
     fixed = FixedFirstStep(config.first_step)
@@ -56,6 +64,7 @@ def build_solver(config: SolverConfig) -> Solver:
             search=search,
             first_step=fixed,
             descent_from=config.enforced_from,
+            safeguard=Safeguard(config.kappa_1, config.kappa_2),
             **common,
         )
     assert isinstance(config, FirstOrderConfig)
@@ -67,6 +76,7 @@ def build_solver(config: SolverConfig) -> Solver:
                 search=search,
                 first_step=first,
                 descent_from=config.enforced_from,
+                safeguard=Safeguard(config.kappa_1, config.kappa_2),
                 **common,
             )
         case GNCFlowConfig(step_rule="constant", constant_step=step):
@@ -86,6 +96,6 @@ def build_solver(config: SolverConfig) -> Solver:
 
 
 def build_schedule(config: GraduatedConfig) -> Tensor:
-    """The smoothing times from t_max down to t_min."""
+    """The smoothing times from t_max down to t_min, reached `final_steps` before the end."""
     spacing = log_schedule if config.schedule == "log" else linear_schedule
-    return spacing(config.t_max, config.t_min, config.steps)
+    return spacing(config.t_max, config.t_min, config.steps - config.final_steps + 1)

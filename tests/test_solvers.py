@@ -396,11 +396,11 @@ def test_certificate_does_not_trust_the_recorded_reference():
     solution = solve(solvers()["nonmonotone"], objective, start())
     norm0 = solution.state.initial_gradient_norm
     values = objective.evaluate(start()).value
-    assert certify(solution.trace, C, values, norm0, memory=4).armijo_share.eq(1).all()
+    assert certify(solution.trace, C, T_MIN, values, norm0, memory=4).armijo_share.eq(1).all()
     record = solution.trace[5]
     broken = dataclasses.replace(record, value=record.value + 1e6, reference=record.value + 2e6)
     planted = [*solution.trace[:5], broken, *solution.trace[6:]]
-    assert (certify(planted, C, values, norm0, memory=4).armijo_share < 1).all()
+    assert (certify(planted, C, T_MIN, values, norm0, memory=4).armijo_share < 1).all()
 
 
 @pytest.mark.parametrize("field", ["slope", "value", "step_size"])
@@ -409,7 +409,7 @@ def test_certificate_fails_on_a_planted_violation(field):
     solution = solve(solvers()["gradient_like"], objective, start())
     initial = objective.evaluate(start())
     norm0 = solution.state.initial_gradient_norm
-    good = certify(solution.trace, C, initial.value, norm0)
+    good = certify(solution.trace, C, T_MIN, initial.value, norm0)
     assert good.gradient_like.all()
     assert good.monotone.all()
     row = torch.tensor([2])
@@ -417,7 +417,7 @@ def test_certificate_fails_on_a_planted_violation(field):
     planted = {"slope": 1.0, "value": 1e6, "step_size": 0.0}[field]
     value = getattr(broken[5], field).index_fill(0, row, planted)
     broken[5] = dataclasses.replace(broken[5], **{field: value})
-    bad = certify(broken, C, initial.value, norm0)
+    bad = certify(broken, C, T_MIN, initial.value, norm0)
     assert bad.gradient_like.tolist() == [True, True, False, True, True]
 
 

@@ -55,7 +55,22 @@ def result(*names: str, iterations: int = 2, psnr: float = 30.0) -> BatchResult:
     ]
     metrics = [MetricsRow(name, "gnc_flow", psnr, 0.9, 2, 5, 9, 0.1, "converged") for name in names]
     ones = torch.ones(n, dtype=torch.float64)
-    certificate = Certificate(ones, ones / 2, ones > 0, ones / 4, ones.long(), ones < 0)
+    certificate = Certificate(
+        descent_share=ones,
+        descent_bound=ones / 8,
+        length_bound=2 * ones,
+        fallbacks=ones.long(),
+        armijo_share=ones / 2,
+        armijo_sum=ones,
+        decrease=3 * ones,
+        monotone=ones > 0,
+        relative_stationarity=ones / 4,
+        final_iterations=ones.long(),
+        lipschitz=torch.nan * ones,
+        certified_t=ones,
+        failures=ones.long(),
+        gradient_like=ones < 0,
+    )
     return BatchResult(
         measured, [MethodResult("gnc_flow", measured.truth / 2, metrics, trace, certificate)]
     )
@@ -233,12 +248,30 @@ class TestRunFolder:
         assert values["network_evaluations_per_iteration"] == 2.5
         assert values["certificate"] == {
             "descent_share": 1.0,
+            "descent_bound": 0.125,
+            "length_bound": 2.0,
+            "fallbacks": 3,
             "armijo_share": 0.5,
             "relative_stationarity": 0.25,
             "failures": 3,
             "monotone": 3,
             "gradient_like": 0,
         }
+
+    def test_certificates_are_written_image_by_image(self, tmp_path):
+        observer = run_folder(tmp_path)
+        observer.batch_finished(result("a", "b"))
+        observer.batch_finished(result("c"))
+        values = json.loads((tmp_path / "certificate.json").read_text())["gnc_flow"]
+        assert [row["image"] for row in values["images"]] == ["a", "b", "c"]
+        assert values["images"][2]["decrease"] == 3
+        assert values["images"][0]["lipschitz"] is None
+        assert values["images"][0]["gradient_like"] is False
+        assert values["verdict"] == (
+            "0 of 3 runs gradient-like: directions descended in 100 % of the iterations, steps "
+            "satisfied Armijo's rule in 50 %, 3 searches failed; |grad f| fell to 0.25 of its "
+            "start or less"
+        )
 
     def test_slow_writes_wait_but_nothing_is_lost(self, tmp_path, monkeypatch):
         """A write takes 2 s, a batch 5 s: the next comes once 20 s have passed, or at the end."""
@@ -351,6 +384,6 @@ def test_environment_has_no_stray_files(tmp_path):
     observer.run_finished()
     found = [name for _, _, names in os.walk(tmp_path) for name in names]
     assert sorted(found) == [
-        *("convergence.png", "errors.png", "metrics.csv", "reconstructions.h5"),
+        *("certificate.json", "convergence.png", "errors.png", "metrics.csv", "reconstructions.h5"),
         *("reconstructions.png", "summary.json", "trace.csv"),
     ]

@@ -38,11 +38,16 @@ class GraduatedConfig(SolverConfig):
     """Time of the first, smoothest objective."""
     schedule: Literal["log", "linear"] = "log"
     """Spacing of the times from t_max down to t_min."""
+    final_steps: int = bounded(1, ">= 1")
+    """How many of the iterations, the last ones, are at t_min."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.t_min > self.t_max:
             raise FieldError(self, "t_min", f"expected <= t_max={self.t_max}, got {self.t_min}")
+        if self.final_steps > self.steps:
+            message = f"expected <= steps={self.steps}, got {self.final_steps}"
+            raise FieldError(self, "final_steps", message)
 
 
 @dataclass(kw_only=True)
@@ -52,6 +57,10 @@ class DescentConfig(GraduatedConfig):
     descent_from: int | None = bounded(0, ">= 0")
     """Iterations after which a direction must descend on f: the schedule then skips times whose
     direction does not; null: three fifths of solver.steps."""
+    kappa_1: float = bounded(1e-8, "> 0")
+    """Descending means <grad f, d> <= -kappa_1 |grad f|^2 ..."""
+    kappa_2: float = bounded(1e8, "> 0")
+    """... and |d| <= kappa_2 |grad f|; at t_min, -grad f replaces a direction without the two."""
 
     @property
     def enforced_from(self) -> int:

@@ -13,6 +13,7 @@ PARENT = Path("runs")
 
 CONFIG, METRICS, TRACE = "config.yaml", "metrics.csv", "trace.csv"
 RECONSTRUCTIONS, SUMMARY = "reconstructions.h5", "summary.json"
+CERTIFICATE = "certificate.json"
 FIGURES = "figures"
 FIGURE_NAMES = ("reconstructions.png", "errors.png", "convergence.png")
 
@@ -42,7 +43,7 @@ def create_folder(folder: Path, size: int) -> None:
     """Make the folder of a run, and clear what an earlier run left; see `probe_folder`."""
     probe_folder(folder, size)
     (folder / FIGURES).mkdir(exist_ok=True)
-    for name in (CONFIG, METRICS, TRACE, RECONSTRUCTIONS, SUMMARY):
+    for name in (CONFIG, METRICS, TRACE, RECONSTRUCTIONS, SUMMARY, CERTIFICATE):
         (folder / name).unlink(missing_ok=True)
     for name in FIGURE_NAMES:
         (folder / FIGURES / name).unlink(missing_ok=True)

@@ -154,6 +154,7 @@ class GraduatedSolver:
         certificate = certify(
             trace,
             self.solver.sufficient_decrease,
+            objective.t_min,
             start.point.value,
             start.initial_gradient_norm,
             self.solver.memory,

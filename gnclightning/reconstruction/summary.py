@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from gnclightning import __version__
+from gnclightning.reconstruction.certification import join
 from gnclightning.reconstruction.records import BatchResult, MethodResult, MetricsRow
 from gnclightning.solvers import Certificate
 
@@ -48,10 +49,11 @@ def _method(parts: Sequence[MethodResult]) -> dict[str, Any]:
     summary["statuses"] = dict(Counter(row.status for row in rows))
     certificates = [part.certificate for part in parts if part.certificate is not None]
     if certificates:
+        certificate = join(certificates)
         iterations = sum(row.iterations for row in rows)
         networks = sum(row.network_evaluations for row in rows)
         summary["network_evaluations_per_iteration"] = networks / max(iterations, 1)
-        summary["certificate"] = _certificate(certificates)
+        summary["certificate"] = _certificate(certificate)
     return summary
 
 
@@ -61,23 +63,22 @@ def _mean_std(rows: Sequence[MetricsRow], name: str) -> dict[str, float]:
         return {"mean": float(values.mean()), "std": float(values.std())}
 
 
-def _certificate(certificates: Sequence[Certificate]) -> dict[str, float | int]:
+def _certificate(certificate: Certificate) -> dict[str, float | int]:
     """What the runs prove about themselves, see `solvers.Certificate`.
 
-    Means of shares and of the relative stationarity; the number of failed searches, and those of
-    the images whose run was monotone, or gradient-like.
+    Means of shares and of the relative stationarity; the worst bounds; the number of fallbacks and
+    failed searches, and of the images whose run was monotone, or gradient-like.
     """
-
-    def joined(name: str) -> torch.Tensor:
-        return torch.cat([getattr(certificate, name).cpu() for certificate in certificates])
-
     return {
-        "descent_share": float(joined("descent_share").nanmean()),
-        "armijo_share": float(joined("armijo_share").nanmean()),
-        "relative_stationarity": float(joined("relative_stationarity").mean()),
-        "failures": int(joined("failures").sum()),
-        "monotone": int(joined("monotone").sum()),
-        "gradient_like": int(joined("gradient_like").sum()),
+        "descent_share": float(certificate.descent_share.nanmean()),
+        "descent_bound": float(certificate.descent_bound.min()),
+        "length_bound": float(certificate.length_bound.max()),
+        "fallbacks": int(certificate.fallbacks.sum()),
+        "armijo_share": float(certificate.armijo_share.nanmean()),
+        "relative_stationarity": float(certificate.relative_stationarity.mean()),
+        "failures": int(certificate.failures.sum()),
+        "monotone": int(certificate.monotone.sum()),
+        "gradient_like": int(certificate.gradient_like.sum()),
     }
 
 

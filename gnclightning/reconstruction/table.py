@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from gnclightning.reconstruction.certification import by_method, verdict
 from gnclightning.reconstruction.folder import METRICS
 from gnclightning.reconstruction.records import BatchResult, MetricsRow, label
 from gnclightning.reconstruction.runner import Observer
@@ -29,16 +30,18 @@ class FinalTable(Observer):
     def __init__(self, folder: Path, console: Console):
         self._folder = folder
         self._console = console
-        self._rows: list[MetricsRow] = []
+        self._results: list[BatchResult] = []
 
     def batch_finished(self, result: BatchResult) -> None:
         """Remember the numbers."""
-        self._rows += result.metrics
+        self._results.append(result)
 
     def close(self) -> None:
         """Print."""
-        if self._rows:
-            self._console.print(_table(self._rows))
+        if self._results:
+            self._console.print(_table([row for r in self._results for row in r.metrics]))
+        for method, certificate in by_method(self._results).items():
+            self._console.print(Text(f"{label(method)} certificate: {verdict(certificate)}."))
         # Never wrapped: a path is there to be copied.
         self._console.print(Text(f"run folder: {self._folder}"), soft_wrap=True)
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gnclightning import __version__
 from gnclightning.operators import ParallelBeam2D
-from gnclightning.reconstruction import figures, folder
+from gnclightning.reconstruction import certification, figures, folder
 from gnclightning.reconstruction.files import replacing, write_csv, write_hdf5, write_json
 from gnclightning.reconstruction.records import BatchResult, MetricsRow, TraceRow
 from gnclightning.reconstruction.runner import Observer
@@ -103,6 +103,7 @@ class RunFolder(Observer):
         wall_seconds = time.monotonic() - self._started
         summary = summarise(self._results, self._images, wall_seconds, self._device)
         write_json(self.path / folder.SUMMARY, summary)
+        write_json(self.path / folder.CERTIFICATE, certification.report(self._results))
         self._written = time.monotonic()
         self._cost = self._written - began
         self._pending = False

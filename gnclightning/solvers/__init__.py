@@ -9,6 +9,7 @@ from gnclightning.solvers.algorithms import (
 from gnclightning.solvers.certificate import Certificate, certify
 from gnclightning.solvers.directions import BarzilaiBorweinFirstStep, FixedFirstStep
 from gnclightning.solvers.line_search import Armijo, ConstantStep
+from gnclightning.solvers.safeguard import Safeguard
 from gnclightning.solvers.schedules import linear_schedule, log_schedule
 from gnclightning.solvers.solve import Solution, iterate, solve
 from gnclightning.solvers.solver import Solver
@@ -21,6 +22,7 @@ __all__ = [
     "ConstantStep",
     "FixedFirstStep",
     "Record",
+    "Safeguard",
     "Solution",
     "Solver",
     "SolverState",

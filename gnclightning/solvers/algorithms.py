@@ -9,6 +9,7 @@ from gnclightning.solvers.directions import (
     PreconditionedDirection,
 )
 from gnclightning.solvers.line_search import Armijo, ConstantStep
+from gnclightning.solvers.safeguard import NO_MORE_THAN_ROUNDING, Safeguard
 from gnclightning.solvers.schedules import log_schedule
 from gnclightning.solvers.solver import Solver
 
@@ -40,12 +41,13 @@ def gradient_like(
     search: Armijo,
     first_step: BarzilaiBorweinFirstStep | FixedFirstStep,
     descent_from: int = 0,
+    safeguard: Safeguard = NO_MORE_THAN_ROUNDING,
     memory: int = 1,
     tolerance: float = 0.0,
 ) -> Solver:
     """Algorithm 2: d = -t_j grad F(x, t_j) with the largest t_j that descends on f.
 
-    The condition is enforced after `descent_from` iterations.
+    The condition, as far as the safeguard asks, is enforced after `descent_from` iterations.
     """
     return Solver(
         schedule=schedule,
@@ -54,6 +56,7 @@ def gradient_like(
         first_step=first_step,
         search=search,
         descent_from=descent_from,
+        safeguard=safeguard,
         memory=memory,
         tolerance=tolerance,
     )
@@ -65,6 +68,7 @@ def preconditioned(
     search: Armijo,
     first_step: FixedFirstStep,
     descent_from: int = 0,
+    safeguard: Safeguard = NO_MORE_THAN_ROUNDING,
     memory: int = 1,
     tolerance: float = 0.0,
 ) -> Solver:
@@ -76,6 +80,7 @@ def preconditioned(
         first_step=first_step,
         search=search,
         descent_from=descent_from,
+        safeguard=safeguard,
         memory=memory,
         tolerance=tolerance,
     )

@@ -66,6 +66,7 @@ def solve(
     certificate = certify(
         trace,
         solver.sufficient_decrease,
+        problem.t_min,
         start.point.value,
         start.initial_gradient_norm,
         solver.memory,

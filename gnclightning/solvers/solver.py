@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from gnclightning.problem import Point, Problem, Ray, positions
+from gnclightning.problem import Batch, Point, Problem, Ray, positions
 from gnclightning.solvers.directions import (
     Direction,
     FirstStep,
@@ -13,6 +13,7 @@ from gnclightning.solvers.directions import (
     barzilai_borwein,
 )
 from gnclightning.solvers.line_search import Armijo, LineSearch, SearchResult
+from gnclightning.solvers.safeguard import NO_MORE_THAN_ROUNDING, Safeguard
 from gnclightning.solvers.state import Record, SolverState, Status, blank_record
 from gnclightning.tensors import inner, norm
 
@@ -24,8 +25,30 @@ class Chosen:
     ray: Ray
     level: Tensor
     slope: Tensor
+    direction_norm: Tensor
+    gap: Tensor
+    fallback: Tensor
     network_evaluations: Tensor
     operator_evaluations: Tensor
+
+
+@dataclass(frozen=True)
+class Proposed(Batch):
+    """A direction at one level, whose ray may not be known yet.
+
+    Attributes:
+        direction: the proposal.
+        slope: <grad f, d>, (B,).
+        norm: |d|, (B,).
+        gap: |grad F - grad f|, (B,).
+        evaluations: prior evaluations it cost, (B,) int64: none at t_min.
+    """
+
+    direction: Vector | Ray
+    slope: Tensor
+    norm: Tensor
+    gap: Tensor
+    evaluations: Tensor
 
 
 @dataclass(frozen=True)
@@ -39,10 +62,13 @@ class Solver:
         first_step: see `directions`.
         search: see `line_search`.
         descent_from: after this many iterations, take the largest t_j, j past the last one, whose
-            direction descends on f (the adaptive smoothing schedule of Section 3.2); None: never.
-            As a departure from Theorem 3.2 the schedule moves on by at least one each iteration,
-            so that it cannot stall. A late start is what Section 5 suggests: limit points are
-            stationary all the same, and the first directions may leave a local minimum of f.
+            direction descends on f (the adaptive smoothing schedule of Section 3.2), as far as the
+            safeguard asks; None: never. As a departure from Theorem 3.2 the schedule moves on by
+            at least one each iteration, so that it cannot stall. A late start is what Section 5
+            suggests: limit points are stationary all the same, and the first directions may leave
+            a local minimum of f.
+        safeguard: what descending means; a direction at t_min that it does not admit gives way to
+            -grad f.
         memory: the Armijo reference is the largest of this many last values; 1 is monotone.
         tolerance: stop where |grad f(x)| <= tolerance |grad f(x_1)|.
     """
@@ -53,6 +79,7 @@ class Solver:
     first_step: FirstStep
     search: LineSearch
     descent_from: int | None = 0
+    safeguard: Safeguard = NO_MORE_THAN_ROUNDING
     memory: int = 1
     tolerance: float = 0.0
 
@@ -96,11 +123,12 @@ class Solver:
         chosen = self._choose(problem, state)
         t = self._times(chosen.level)
         trial = self.first_step(state.proposal, state.step_size, self.direction.scale(t))
+        # Along -grad f the Barzilai-Borwein step fits, whatever the direction's own scale is.
+        trial = torch.where(chosen.fallback & (state.proposal > 0), state.proposal, trial)
         reference = state.recent.amax(1)
         found = self.search(problem, point, chosen.ray, trial, reference, chosen.slope)
         after = self._advance(state, chosen, found)
         gradient_norm = norm(point.gradient)
-        direction_norm = norm(chosen.ray.direction)
         record = Record(
             t=t,
             value=found.point.value,
@@ -110,46 +138,64 @@ class Solver:
             step_size=found.step,
             trials=found.trials,
             slope=chosen.slope,
-            descent=chosen.slope / (gradient_norm * direction_norm),
-            direction_norm=direction_norm,
+            descent=chosen.slope / (gradient_norm * chosen.direction_norm),
+            direction_norm=chosen.direction_norm,
             reference=reference,
+            gap=chosen.gap,
+            fallback=chosen.fallback,
             active=torch.ones_like(found.accepted),
         )
         return replace(after, status=self._status(after, found, record)), record
 
     def _choose(self, problem: Problem, state: SolverState) -> Chosen:
-        """The direction at the next level, or at the first later one that descends on f."""
-        last = len(self.schedule) - 1
+        """The direction at the next level, or at the first later one that the safeguard admits."""
+        last, gradient_norm = len(self.schedule) - 1, norm(state.point.gradient)
         level = (state.level + 1).clamp(max=last)
-        proposal, slope, networks = self._propose(problem, state.point, level)
-        attempts = torch.ones_like(level)
+        found = self._propose(problem, state.point, level)
+        attempts, refused = torch.ones_like(level), torch.zeros_like(level, dtype=torch.bool)
         while self.descent_from is not None:
-            enforced = state.iterations >= self.descent_from
-            rows = positions(enforced & ~(slope < 0) & (level < last))
+            admitted = self.safeguard.admits(found.slope, found.norm, gradient_norm)
+            refused = (state.iterations >= self.descent_from) & ~admitted
+            rows = positions(refused & (level < last))
             if not len(rows):
                 break
             further = level[rows] + 1
-            part, part_slope, part_networks = self._propose(
-                problem.select(rows), state.point.select(rows), further
-            )
-            proposal = proposal.merge(rows, part)  # pyright: ignore[reportArgumentType]
-            slope = slope.index_copy(0, rows, part_slope)
+            part = self._propose(problem.select(rows), state.point.select(rows), further)
+            evaluations = found.evaluations.index_add(0, rows, part.evaluations)
+            found = replace(found.merge(rows, part), evaluations=evaluations)
             level = level.index_copy(0, rows, further)
-            networks = networks.index_add(0, rows, part_networks)
             attempts = attempts.index_add(0, rows, torch.ones_like(rows))
         per_proposal, per_ray = self.direction.cost(problem)
-        return Chosen(
-            ray=self.direction.ray(problem, proposal),
+        chosen = Chosen(
+            ray=self.direction.ray(problem, found.direction),
             level=level,
-            slope=slope,
-            network_evaluations=networks,
+            slope=found.slope,
+            direction_norm=found.norm,
+            gap=found.gap,
+            fallback=torch.zeros_like(refused),
+            network_evaluations=found.evaluations,
             operator_evaluations=attempts * per_proposal + per_ray,
         )
+        rows = positions(refused)
+        return self._fall_back(problem, state.point, chosen, rows) if len(rows) else chosen
 
-    def _propose(
-        self, problem: Problem, point: Point, level: Tensor
-    ) -> tuple[Vector | Ray, Tensor, Tensor]:
-        """Proposal, its slope on f, and the prior evaluations it cost (none at t_min)."""
+    def _fall_back(self, problem: Problem, point: Point, chosen: Chosen, rows: Tensor) -> Chosen:
+        """Replace the directions of `rows` by -grad f: one A and one A* more for each."""
+        gradient = point.gradient.index_select(0, rows)
+        size = norm(gradient)
+        return replace(
+            chosen,
+            ray=chosen.ray.merge(rows, problem.select(rows).ray(-gradient)),
+            slope=chosen.slope.index_copy(0, rows, -(size**2)),
+            direction_norm=chosen.direction_norm.index_copy(0, rows, size),
+            fallback=chosen.fallback.index_fill(0, rows, True),
+            operator_evaluations=chosen.operator_evaluations.index_add(
+                0, rows, torch.full_like(rows, 2)
+            ),
+        )
+
+    def _propose(self, problem: Problem, point: Point, level: Tensor) -> Proposed:
+        """The direction at each image's level."""
         t = self._times(level)
         graduated = level < len(self.schedule) - 1
         rows = positions(graduated)
@@ -161,7 +207,13 @@ class Solver:
                 part = problem.select(rows).gradient(point.select(rows), t[rows])
                 gradient = gradient.index_copy(0, rows, part)
         proposal = self.direction.propose(problem, gradient, t)
-        return proposal, inner(point.gradient, proposal.direction), graduated.long()
+        return Proposed(
+            direction=proposal,
+            slope=inner(point.gradient, proposal.direction),
+            norm=norm(proposal.direction),
+            gap=norm(gradient - point.gradient),
+            evaluations=graduated.long(),
+        )
 
     def _advance(self, state: SolverState, chosen: Chosen, found: SearchResult) -> SolverState:
         """Everything but the status."""

@@ -74,6 +74,9 @@ class Record(Batch):
         descent: cosine of the angle between grad f and d; negative where d descends (eq. 13).
         direction_norm: |d|.
         reference: the value that Armijo's rule compared with (f, or the largest recent one).
+        gap: |grad F(x,t) - grad f(x)| at the old iterate: how much alpha_t grad R differs from
+            its value at t_min.
+        fallback: whether the safeguard replaced the direction by -grad f.
         active: whether the image took part in this iteration.
     """
 
@@ -88,6 +91,8 @@ class Record(Batch):
     descent: Tensor
     direction_norm: Tensor
     reference: Tensor
+    gap: Tensor
+    fallback: Tensor
     active: Tensor
 
 
@@ -95,4 +100,5 @@ def blank_record(count: int, device: torch.device) -> Record:
     """A record of `count` images that took no part."""
     nan = torch.full((count,), torch.nan, dtype=torch.float64, device=device)
     none = torch.zeros(count, dtype=torch.int64, device=device)
-    return Record(nan, nan, nan, nan, nan, nan, none, nan, nan, nan, nan, none.bool())
+    no = none.bool()
+    return Record(nan, nan, nan, nan, nan, nan, none, nan, nan, nan, nan, nan, no, no)
