@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from torch import Tensor
 
 from gnclightning.build_solver import build_alpha, build_solver
 from gnclightning.config import ReconstructConfig, save
@@ -19,15 +20,16 @@ from gnclightning.config.reconstruct import (
     FolderDataConfig,
     GeometryConfig,
 )
-from gnclightning.config.solver import GraduatedConfig, PreconditionedConfig
+from gnclightning.config.solver import GraduatedConfig, PreconditionedConfig, SolverConfig
 from gnclightning.data.ellipses import phantoms
 from gnclightning.data.folder import read_images
 from gnclightning.data.images import ImageSet
 from gnclightning.data.samples import demo_images
+from gnclightning.diagnostics import check_gradient, inspect
 from gnclightning.errors import UserError
-from gnclightning.objectives import GraduatedObjective
+from gnclightning.objectives import Alpha, GraduatedObjective
 from gnclightning.operators import ParallelBeam2D, Radon
-from gnclightning.priors import NetworkEnergy, PriorMetadata, ScaledPrior, load_prior
+from gnclightning.priors import EnergyPrior, NetworkEnergy, PriorMetadata, ScaledPrior, load_prior
 from gnclightning.reconstruction import methods
 from gnclightning.reconstruction.checks import check_prior, check_times
 from gnclightning.reconstruction.files import replacing
@@ -58,9 +60,13 @@ def run_reconstruction(config: ReconstructConfig) -> None:
     prior, metadata = build_prior(config, images)
     _check_tv(config)
     operator = Radon(geometry).to(device)
-    chosen = build_methods(config, operator, prior.to(device))
+    solver = build_method(config, operator, prior.to(device))
+    chosen = [*build_baselines(config, operator), solver]
     scanner = build_scanner(config, operator)
     scanner.check(images)
+    with _full_float32():
+        first = next(scanner.batches(images, 1))
+        check_gradient(solver.objective(first), solver.start(first))
     size = estimate_size(len(images), geometry, len(chosen), config.solver.steps)
     create_folder(folder, size)
     with replacing(folder / CONFIG) as temporary:
@@ -70,9 +76,8 @@ def run_reconstruction(config: ReconstructConfig) -> None:
         RunFolder(folder, geometry, units, len(images), device),
         *_console_observers(config, folder, len(images)),
     ]
-    batches = scanner.batches(images, config.batch_size)
     with _full_float32():
-        run(batches, chosen, observers)
+        run(scanner.batches(images, config.batch_size), chosen, observers)
 
 
 def build_device(name: str) -> torch.device:
@@ -129,33 +134,40 @@ def build_prior(config: ReconstructConfig, images: ImageSet) -> tuple[NetworkEne
     return prior, metadata
 
 
-def build_methods(
-    config: ReconstructConfig, operator: Radon, prior: NetworkEnergy
-) -> list[methods.Method]:
-    """The methods to compare with, then the solver."""
+def build_baselines(config: ReconstructConfig, operator: Radon) -> list[methods.Method]:
+    """The methods to compare the solver with."""
     chosen: list[methods.Method] = []
     if "fbp" in config.methods:
         chosen.append(methods.FilteredBackProjection(operator.geometry, config.fbp.filter))
     if "tv" in config.methods:
         chosen.append(methods.TotalVariation(operator, config.tv.weight, config.tv.iterations))
-    chosen.append(
-        methods.GraduatedSolver(
-            name=config.solver.name,
-            solver=build_solver(config.solver),
-            objective=build_objective(config, operator, prior),
-            start=methods.fbp_start if config.start == "fbp" else methods.random_start,
-        )
-    )
     return chosen
 
 
-def build_objective(
+def build_method(
     config: ReconstructConfig, operator: Radon, prior: NetworkEnergy
-) -> Callable[[MeasuredBatch], GraduatedObjective]:
-    """What gives a measured batch its objective."""
+) -> methods.GraduatedSolver:
+    """The solver with its objective, and what inspects the prior if that is asked for."""
     solver = config.solver
     regulariser = ScaledPrior(prior, prior.sde) if config.prior.evaluate_at == "scaled" else prior
     alpha = build_alpha(config.alpha, prior, solver.t_min)
+    full = config.certificate.level == "full"
+    return methods.GraduatedSolver(
+        name=solver.name,
+        solver=build_solver(solver),
+        objective=build_objective(solver, operator, regulariser, alpha),
+        start=methods.fbp_start if config.start == "fbp" else methods.random_start,
+        inspect=(lambda x: inspect(regulariser, x, solver.t_min)) if full else None,
+    )
+
+
+def build_objective(
+    solver: SolverConfig,
+    operator: Radon,
+    regulariser: EnergyPrior,
+    alpha: Callable[[Tensor], Alpha],
+) -> Callable[[MeasuredBatch], GraduatedObjective]:
+    """What gives a measured batch its objective."""
     metric: dict[str, Any] = {}
     if isinstance(solver, PreconditionedConfig):
         metric = {"damping": solver.damping, "cg_steps": solver.cg_steps}

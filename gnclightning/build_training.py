@@ -112,7 +112,7 @@ def build_sde(config: TrainConfig) -> SDE:
 def build_prior(config: TrainConfig) -> NetworkPrior:
     """A fresh prior, or one with the weights of `config.init`."""
     n = config.network
-    shape = UNetConfig(n.channels, n.multipliers, n.blocks, n.unshuffle, n.embedding)
+    shape = UNetConfig(n.channels, n.multipliers, n.blocks, n.unshuffle, n.shell, n.embedding)
     network = UNet(shape)
     kind = NetworkEnergy if isinstance(config.prior, EnergyPriorConfig) else NetworkScore
     prior = kind(build_sde(config), network, Form(config.prior.form))
@@ -166,6 +166,7 @@ def build_plan(config: TrainConfig) -> TrainingPlan:
         warmup=optimizer.warmup_steps,
         t_min=times.t_min,
         skew=times.skew,
+        excess_share=times.excess_share,
         seed=config.seed,
     )
 
@@ -233,6 +234,7 @@ def build_metadata(config: TrainConfig, data: ImageDataModule) -> PriorMetadata:
             "data": config.data.name,
             "parametrisation": config.prior.parametrisation,
             "initialised_from": _origin(config.init),
+            "excess_share": config.time_sampling.excess_share,
             "ema_decay": config.ema.decay,
             "precision": config.trainer.precision,
         },

@@ -62,7 +62,7 @@ class Alpha:
         sde: SDE,
         sigma_y: Tensor,
         t_min: float,
-        factor: float = 0.35,
+        factor: float = 1.0,
         power: float = 0.5,
         temperature: Callable[[Tensor], Tensor] = torch.ones_like,
     ) -> "Alpha":

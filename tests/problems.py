@@ -4,28 +4,25 @@ import torch
 from torch import Tensor
 
 from gnclightning.objectives import Alpha, GraduatedObjective
-from gnclightning.operators import LinearOperator
+from gnclightning.operators import Matrix
 from gnclightning.priors import GaussianMixture
 from gnclightning.sde import SDE, VPSDE
 
 T_MIN = 1e-2
 
 
-class Matrix(LinearOperator):
-    """A given by a matrix (m, n); counts its applications per column."""
+class CountedMatrix(Matrix):
+    """Counts its applications per column."""
 
-    def __init__(self, matrix: Tensor):
-        super().__init__((matrix.shape[1],), (matrix.shape[0],), matrix.dtype)
-        self.matrix = matrix
-        self.applications = 0
+    applications = 0
 
     def _matvec(self, x: Tensor) -> Tensor:
         self.applications += len(x)
-        return x @ self.matrix.mT
+        return super()._matvec(x)
 
     def _rmatvec(self, y: Tensor) -> Tensor:
         self.applications += len(y)
-        return y @ self.matrix
+        return super()._rmatvec(y)
 
 
 class Counting:
@@ -73,7 +70,7 @@ def problem(
     """Underdetermined, non-convex unless `gaussian`; counts A, A* and prior evaluations."""
     sde = VPSDE()
     prior = gaussian_prior(sde, n) if gaussian else mixture_prior(sde, n)
-    operator = Matrix(random(m, n, seed=1))
+    operator = CountedMatrix(random(m, n, seed=1))
     y = random(batch, n, seed=2) @ operator.matrix.mT
     return GraduatedObjective(
         operator, y, Counting(prior), Alpha.noise_scale(sde, alpha), T_MIN, cg_steps=3

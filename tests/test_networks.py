@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from gnclightning.errors import UserError
 from gnclightning.networks import UNet, UNetConfig
-from gnclightning.networks.unet import Conv2d, NoiseEmbedding
+from gnclightning.networks.unet import Conv2d, NoiseEmbedding, local_differences
 
 TINY = UNetConfig(channels=8, multipliers=(1, 2), blocks=(1, 1), embedding=16)
 
@@ -74,6 +74,28 @@ def test_second_derivatives_exist_and_match_finite_differences():
     h = 1e-5
     plus, minus = (slope((x + s * h * w).detach()) for s in (1, -1))
     assert (hessian_v * w).sum().item() == pytest.approx((plus - minus).item() / (2 * h), rel=1e-5)
+
+
+def test_local_differences_are_unit_noise_where_the_image_is_flat():
+    """Whatever the noise level; their variances are 2, 2 and 8/9 of the noise's."""
+    noise = torch.randn(1, 1, 200, 200, generator=torch.Generator().manual_seed(0)).double()
+    std = torch.tensor([1e-3, 0.5], dtype=torch.float64)
+    found = local_differences(0.7 + std[:, None, None, None] * noise.expand(2, 1, 200, 200), std)
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=1e-9)
+    inner = found[0, :, 1:-1, 1:-1]
+    right = noise[0, 0, 1:-1, 2:] - noise[0, 0, 1:-1, 1:-1]
+    torch.testing.assert_close(inner[0], right, rtol=0, atol=1e-9)
+    variance = inner.var((1, 2))
+    torch.testing.assert_close(variance, torch.tensor([2, 2, 8 / 9]).double(), rtol=0.03, atol=0)
+
+
+def test_the_output_grows_with_noise_beyond_its_level():
+    """An energy that saturates there would be of no use in a line search."""
+    net = network().double().requires_grad_(False)
+    noise = torch.randn(1, 1, 32, 32, generator=torch.Generator().manual_seed(0)).double()
+    level = torch.tensor([0.01], dtype=torch.float64)
+    sizes = torch.stack([net(0.5 + s * 0.01 * noise, level).std() for s in (10.0, 100.0)])
+    assert sizes[1] > 8 * sizes[0]
 
 
 def test_a_fresh_network_has_identity_blocks():

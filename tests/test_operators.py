@@ -15,6 +15,7 @@ from gnclightning.operators import (
     Identity,
     LinearOperator,
     Mask,
+    Matrix,
     ParallelBeam2D,
     Radon,
     dot_test,
@@ -222,6 +223,15 @@ def test_dot_test_notices_a_wrong_adjoint():
 
     assert dot_test(Wrong((8, 8))) > 1e-3
     assert dot_test(Identity((8, 8))) < 1e-7
+
+
+def test_a_matrix_is_itself():
+    matrix, x, y = random(3, 5), random(2, 4, 5), random(2, 4, 3, seed=1)
+    torch.testing.assert_close(dense(Matrix(matrix))[0], matrix)
+    torch.testing.assert_close(Matrix(matrix)(x), (matrix @ x[..., None])[..., 0])
+    torch.testing.assert_close(Matrix(matrix).adjoint(y), (matrix.mT @ y[..., None])[..., 0])
+    with pytest.raises(UserError, match=r"expected a matrix \(m, n\), got shape \(3,\)"):
+        Matrix(torch.ones(3))
 
 
 def test_identity_and_mask():

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from gnclightning.errors import UserError
-from gnclightning.losses import denoising_score_matching, stratified_times
+from gnclightning.losses import denoising_score_matching, excess_noise, stratified_times
 from gnclightning.networks import UNet, UNetConfig
 from gnclightning.priors import (
     Form,
@@ -76,6 +76,20 @@ def test_mixture_score_is_minus_the_energy_gradient(sde):
     torch.testing.assert_close(score, -energy_gradient(prior, x, t), rtol=1e-9, atol=1e-11)
     torch.testing.assert_close(energy, prior.energy(x, t))
     torch.testing.assert_close(prior.score(x, t), score)
+
+
+def test_isotropic_mixtures_are_no_special_case():
+    """The same numbers as with covariances that are equal but for rounding."""
+    sde, means = VPSDE(), 2 * torch.randn(4, 3, dtype=torch.float64)
+    variances = torch.rand(4, dtype=torch.float64)[:, None, None] + 0.1
+    isotropic = GaussianMixture(sde, means, variances * torch.eye(3).double())
+    skewed = torch.diag(torch.tensor([1.0, 1 + 1e-12, 1 - 1e-12], dtype=torch.float64))
+    general = GaussianMixture(sde, means, variances * skewed)
+    assert isotropic.eigenvectors is None
+    assert general.eigenvectors is not None
+    x, t = torch.randn(6, 3, dtype=torch.float64), torch.linspace(0.01, 1, 6).double()
+    for a, b in zip(isotropic.energy_and_score(x, t), general.energy_and_score(x, t), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-10)
 
 
 def test_a_single_gaussian_has_the_exact_quadratic_energy():
@@ -252,6 +266,38 @@ def test_the_exact_score_minimises_the_loss():
     signal, nu2 = (s * sde.mean_scale(t[:1])) ** 2, sde.std(t[:1]) ** 2
     loss = denoising_score_matching(prior, sde, x, t, noise).mean().item()
     assert loss == pytest.approx((signal / (signal + nu2)).item(), rel=0.02)
+
+
+def test_excess_noise_is_to_be_predicted_whole():
+    """-log p_t of a single point is |x - gamma m|^2 / (2 nu^2): no loss, however large s is."""
+    sde, mean = VPSDE(), torch.ones(1, 2, dtype=torch.float64)
+    prior = GaussianMixture(sde, mean, torch.zeros(1, 2, 2, dtype=torch.float64))
+    noise = torch.randn(50, 2, generator=torch.Generator().manual_seed(0)).double()
+    t, s = torch.full((50,), 0.01).double(), torch.linspace(1, 20, 50).double()
+    x = mean.expand(50, 2)
+    assert denoising_score_matching(prior, sde, x, t, noise, s).max() < 1e-20
+
+    class Blind:
+        """A prior that knows only noise of level t: it predicts what s = 1 would give."""
+
+        def score(self, x, t):
+            return prior.score(x, t) / s[:, None]
+
+    losses = denoising_score_matching(Blind(), sde, x, t, noise, s)
+    expected = (1 - 1 / s) ** 2 * noise.square().mean(1)
+    torch.testing.assert_close(losses, expected)
+
+
+def test_excess_noise_reaches_from_the_level_to_the_start():
+    sde, t = VPSDE(), torch.full((20_000,), 1e-3)
+    s = excess_noise(sde, t, 0.3, torch.Generator().manual_seed(0))
+    exceeding = s[s > 1]
+    assert len(exceeding) / len(s) == pytest.approx(0.3, abs=0.01)
+    logs = exceeding.log() / -sde.std(t[:1]).log()
+    assert logs.min() < 0.01
+    assert 0.99 < logs.max() <= 1
+    assert logs.mean().item() == pytest.approx(0.5, abs=0.01)
+    assert torch.equal(excess_noise(sde, t, 0.0), torch.ones(20_000))
 
 
 def test_stratified_times_hold_one_draw_of_each_stratum():

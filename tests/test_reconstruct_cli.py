@@ -16,7 +16,7 @@ from gnclightning import build_reconstruction, tracking
 from gnclightning.cli import reconstruct
 from gnclightning.config import load_reconstruct_config
 from gnclightning.data.ellipses import phantoms
-from gnclightning.priors import NetworkScore
+from gnclightning.priors import NetworkEnergy, NetworkScore
 from gnclightning.reconstruction import files
 from gnclightning.reconstruction.runner import Observer
 from gnclightning.reconstruction.table import FinalTable
@@ -154,6 +154,19 @@ class TestSettings:
         overrides = ("geometry.detector_count=1", "geometry.detector_spacing=0.1")
         parts = ("image images: expected a detector that sees it", "geometry.detector_count")
         refused(prior, *overrides, data=data, parts=parts)
+
+
+class TestGradient:
+    def test_an_objective_that_does_not_fit_its_gradient(self, refused, prior, monkeypatch):
+        """A planted mistake of 10 % in the score, as of a foreign energy."""
+        right = NetworkEnergy.energy_and_score
+
+        def wrong(self, x, t):
+            energy, score = right(self, x, t)
+            return energy, 0.9 * score
+
+        monkeypatch.setattr(NetworkEnergy, "energy_and_score", wrong)
+        refused(prior, parts=("gradient of the regulariser", "finite differences", "got"))
 
 
 class TestFolders:

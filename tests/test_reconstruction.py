@@ -16,9 +16,10 @@ from matplotlib.image import imread
 from rich.console import Console
 
 from gnclightning.build_reconstruction import (
+    build_baselines,
     build_geometry,
     build_images,
-    build_methods,
+    build_method,
     build_prior,
     build_scanner,
 )
@@ -26,6 +27,7 @@ from gnclightning.build_solver import build_alpha, build_solver
 from gnclightning.config import from_yaml_text, load_reconstruct_config
 from gnclightning.config.reconstruct import AlphaConfig, GeometryConfig, ReconstructConfig
 from gnclightning.data.images import ImageSet
+from gnclightning.diagnostics import inspect
 from gnclightning.metrics import psnr, ssim
 from gnclightning.networks import UNet, UNetConfig
 from gnclightning.operators import ParallelBeam2D, Radon, fbp
@@ -180,6 +182,20 @@ class TestContract:
             np.mean([n[-1] / n[0] for n in norms]), rel=1e-12
         )
         assert (certificate["armijo_share"], certificate["gradient_like"]) == (1, COUNT)
+
+    def test_a_full_certificate_inspects_the_prior(self, prior, tmp_path, monkeypatch):
+        """Its numbers are those of the diagnostics at the reconstructions."""
+        monkeypatch.setattr(RunFolder, "run_finished", Observer.run_finished)
+        run(prior, tmp_path, "certificate.level=full", "solver.steps=2", "methods=[]")
+        rows = json.loads((tmp_path / "certificate.json").read_text())["preconditioned"]["images"]
+        energy, _ = load_prior(prior)
+        x = torch.from_numpy(arrays(tmp_path)["preconditioned"])[:, None]
+        expected = inspect(energy.requires_grad_(False), x, 1e-3)
+        for name in ("smallest_curvature", "largest_curvature"):
+            found = [row[name] for row in rows]
+            assert found == pytest.approx(getattr(expected, name).tolist(), rel=1e-3)
+        assert all(row["asymmetry"] < 1e-2 for row in rows)
+        assert all(row["largest_curvature"] > row["smallest_curvature"] for row in rows)
 
     @pytest.mark.parametrize("name", ["reconstructions", "errors", "convergence"])
     def test_figures_show_something(self, folder, name):
@@ -371,7 +387,7 @@ class TestBuilding:
         energy, _ = build_prior(config, images)
         operator = Radon(build_geometry(config.geometry, images))
         (batch,) = build_scanner(config, operator).batches(images, 8)
-        solver = build_methods(config, operator, energy)[-1]
+        solver = build_method(config, operator, energy)
         objective = solver.objective(batch)
         gamma = float(energy.sde.mean_scale(torch.tensor([0.1])))
         found = objective.evaluate(batch.truth).regulariser
@@ -528,9 +544,9 @@ class TestScreen:
         bar = ProgressBar(COUNT, STEPS, console)
         config = configure(prior, tmp_path)
         images = build_images(config)
-        methods = build_methods(
-            config, Radon(ParallelBeam2D.for_image(32, 20)), build_prior(config, images)[0]
-        )
+        operator = Radon(ParallelBeam2D.for_image(32, 20))
+        solver = build_method(config, operator, build_prior(config, images)[0])
+        methods = [*build_baselines(config, operator), solver]
         run_batches(batches, methods, [bar])
         text = file.getvalue()
         assert "3/3 images, done" in text

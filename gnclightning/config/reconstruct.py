@@ -117,7 +117,7 @@ class AlphaConfig(Section):
     """auto: from the noise level; constant: alpha; noise_scale: alpha nu_t / gamma_t."""
     value: float | None = bounded(None, "> 0")
     """constant, noise_scale: alpha (required); auto: factor of the squared noise level,
-    null: 0.35."""
+    null: 1, which maximum a posteriori estimation asks for."""
     power: float = bounded(0.5, ">= 0")
     """auto: exponent of nu_t / gamma_t, relative to t_min."""
 
@@ -129,7 +129,7 @@ class AlphaConfig(Section):
     @property
     def weight(self) -> float:
         """`value`, or for the rule auto its default: near the best measured, MAP theory says 1."""
-        return 0.35 if self.value is None else self.value
+        return 1.0 if self.value is None else self.value
 
 
 @dataclass(kw_only=True)
@@ -140,6 +140,15 @@ class TVConfig(Section):
     """Weight of the total variation; null: from the noise level."""
     iterations: int = bounded(400, ">= 1")
     """Iterations of the primal-dual method."""
+
+
+@dataclass(kw_only=True)
+class CertificateConfig(Section):
+    """What a run checks about itself, for certificate.json."""
+
+    level: Literal["basic", "full"] = "basic"
+    """basic: what follows from the trace, for nothing; full: also whether the prior's score is a
+    gradient, and the curvature of R at the reconstructions: some 350 prior evaluations each."""
 
 
 @dataclass(kw_only=True)
@@ -180,6 +189,7 @@ class ReconstructConfig(Section):
     )
     fbp: FBPConfig = field(default_factory=FBPConfig)
     tv: TVConfig = field(default_factory=TVConfig)
+    certificate: CertificateConfig = field(default_factory=CertificateConfig)
     logger: ImageLoggerConfig = field(default_factory=ImageLoggerConfig)
 
     def __post_init__(self) -> None:

@@ -50,6 +50,8 @@ class NetworkConfig(Section):
     """Residual blocks of each level, on the way down and again on the way up."""
     unshuffle: int = bounded(2, ">= 1")
     """Factor of the pixel unshuffling before the U-Net: 2 is four times cheaper than 1."""
+    shell: int = bounded(16, ">= 1")
+    """Width of the convolutions at full resolution, before and after the U-Net."""
     embedding: int = bounded(128, ">= 2")
     """Width of the noise-level embedding."""
 
@@ -145,6 +147,9 @@ class TimeSamplingConfig(Section):
     """Smallest time."""
     skew: float = bounded(3.0, "> 0")
     """Exponent: 1 is uniform in t, more favours small t."""
+    excess_share: float = bounded(0.5, ">= 0, < 1")
+    """Share of images with more noise than level t: they make the energy grow away from the data,
+    which line searches rely on; 0 is plain denoising score matching."""
 
 
 @dataclass(kw_only=True)

@@ -1,10 +1,15 @@
-"""Time-conditional U-Net with a float32 shell around a core that may run in bfloat16.
+"""Time-conditional U-Net: a shell at full resolution around a core on the pixel-unshuffled image.
 
-The image enters through pixel unshuffling: the core works at half resolution (or less), which is
-four times cheaper than a plain U-Net of equal size. At t = 1e-3 the noise (0.01) is below the
-resolution of bfloat16 for an image in [0,1], so the first and the last convolution always run in
-float32; the first one sees differences of neighbouring pixels, scales them by the noise level, and
-only then may the core round.
+The core works at half resolution (or less), which is four times cheaper than a plain U-Net of equal
+size. The shell, convolutions before unshuffling and after shuffling back, keeps the phases of the
+unshuffled image together: without it reconstructions carry stripes of two pixels' period.
+
+At t = 1e-3 the noise (0.01) is below the resolution of bfloat16 for an image in [0,1]. The network
+therefore sees, besides the image, its `local_differences` in units of the noise, taken in float32;
+all that follows may run in bfloat16. They enter twice: compressed by asinh, for the features that
+decide what is an edge, and as they are, for a linear path that those features gate. The output can
+thus grow with the noise, as it must for an image noisier than level t: an energy that saturates
+there has no use in a line search.
 
 Smooth activations and GroupNorm have second derivatives, which energy priors need; there is no
 attention, whose fused kernels have none.
@@ -21,6 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gnclightning.errors import UserError
+from gnclightning.tensors import expand
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,7 @@ class UNetConfig:
         multipliers: width of each level as a multiple of `channels`.
         blocks: residual blocks of each level (on the way down, and again on the way up).
         unshuffle: factor of the pixel unshuffling before the core.
+        shell: width at full resolution, before unshuffling and after shuffling back.
         embedding: width of the noise-level embedding.
         image_channels: channels of the image.
     """
@@ -40,6 +47,7 @@ class UNetConfig:
     multipliers: Sequence[int] = (1, 2, 4, 4)
     blocks: Sequence[int] = (1, 1, 1, 1)
     unshuffle: int = 2
+    shell: int = 16
     embedding: int = 128
     image_channels: int = 1
 
@@ -154,6 +162,28 @@ class Level(nn.ModuleList):
         return h
 
 
+DIFFERENCES = 3
+
+
+def local_differences(x: Tensor, std: Tensor) -> Tensor:
+    """Differences of neighbouring pixels in units of the noise.
+
+    To the right neighbour, to the lower one, and to the mean of the 3 x 3 neighbourhood; the
+    borders are replicated. Where the image is flat, this is the noise at unit size whatever t.
+
+    Args:
+        x: images (B, C, H, W).
+        std: standard deviation of their noise, (B,).
+
+    Returns:
+        (B, 3 C, H, W).
+    """
+    padded = F.pad(x, (1, 1, 1, 1), mode="replicate")
+    right, below = padded[..., 1:-1, 2:], padded[..., 2:, 1:-1]
+    mean = F.avg_pool2d(padded, 3, stride=1)
+    return torch.cat([right - x, below - x, mean - x], dim=1) / expand(std, x)
+
+
 class UNet(nn.Module):
     """F(x, nu/gamma): (B, C, H, W), (B,) -> (B, C, H, W), float32 in, float32 out."""
 
@@ -161,43 +191,55 @@ class UNet(nn.Module):
         super().__init__()
         self.config = config
         widths = [config.channels * m for m in config.multipliers]
-        packed = config.image_channels * config.unshuffle**2
+        images, shell = config.image_channels, config.shell
+        packed = shell * config.unshuffle**2
         base, embedding = config.channels, config.embedding
         self.embedding = NoiseEmbedding(embedding)
-        self.enter = Conv2d(packed, base, 3)
-        self.enter_modulation = Modulation(embedding, base)
+        self.enter = Conv2d((1 + DIFFERENCES) * images, shell, 3)
+        self.enter_modulation = Modulation(embedding, shell)
+        self.linear = Conv2d((1 + DIFFERENCES) * images, shell, 3)
+        self.linear_modulation = Modulation(embedding, shell)
+        self.squeeze = Conv2d(packed, base, 1)
         levels = list(zip(config.blocks, widths, strict=True))
         self.down_levels = nn.ModuleList(Level(n, w, embedding) for n, w in levels)
         self.up_levels = nn.ModuleList(Level(n, w, embedding) for n, w in levels[:-1])
         steps = list(itertools.pairwise(widths))
         self.shrink = nn.ModuleList(Conv2d(fine, coarse, 2, stride=2) for fine, coarse in steps)
         self.grow = nn.ModuleList(Conv2d(coarse, 4 * fine, 1) for fine, coarse in steps)
-        self.leave_norm = nn.GroupNorm(GROUPS, base)
-        self.leave = Conv2d(2 * base, packed, 3)
+        self.spread_norm = nn.GroupNorm(GROUPS, base)
+        self.spread = Conv2d(base, packed, 1)
+        self.merge = Conv2d(2 * shell, shell, 3)
+        self.merge_modulation = Modulation(embedding, shell)
+        self.gate = Conv2d(shell, shell, 3, zero=True)
+        self.leave = Conv2d(2 * shell, images, 3)
 
     def forward(self, x: Tensor, noise_to_signal: Tensor) -> Tensor:
         """Evaluate the network.
 
         Args:
-            x: images (B, C, H, W), H and W multiples of `config.stride`.
+            x: images gamma x_0 + nu noise, scaled to gamma^2 + nu^2 = 1; (B, C, H, W), H and W
+                multiples of `config.stride`.
             noise_to_signal: nu_t / gamma_t, (B,), positive.
         """
         self.check_size(x.shape[-2:])
         with torch.autocast(x.device.type, enabled=False):
-            embedding = self.embedding(noise_to_signal.to(x.dtype))
-            packed = F.pixel_unshuffle(x, self.config.unshuffle)
-            features = self.enter(packed.contiguous(memory_format=torch.channels_last))
-            features = self.enter_modulation(features, embedding)
-        h = self._core(features, embedding)
-        with torch.autocast(x.device.type, enabled=False):
-            h = F.silu(self.leave_norm(h.to(x.dtype)))
-            return F.pixel_shuffle(
-                self.leave(torch.cat([h, features], dim=1)), self.config.unshuffle
-            )
+            noise_to_signal = noise_to_signal.to(x.dtype)
+            embedding = self.embedding(noise_to_signal)
+            std = noise_to_signal / (1 + noise_to_signal**2).sqrt()
+            differences = local_differences(x, std)
+            seen = torch.cat([x, differences.asinh()], dim=1)
+            linear = torch.cat([x, differences], dim=1)
+            seen = seen.contiguous(memory_format=torch.channels_last)
+            linear = linear.contiguous(memory_format=torch.channels_last)
+        fine = F.silu(self.enter_modulation(self.enter(seen), embedding))
+        h = self._core(self.squeeze(F.pixel_unshuffle(fine, self.config.unshuffle)), embedding)
+        h = self.spread(F.silu(self.spread_norm(h)))
+        h = self.merge(torch.cat([F.pixel_shuffle(h, self.config.unshuffle), fine], dim=1))
+        h = F.silu(self.merge_modulation(h, embedding))
+        gated = self.gate(h) * self.linear_modulation(self.linear(linear), embedding)
+        return self.leave(torch.cat([h, gated], dim=1)).to(x.dtype)
 
     def _core(self, h: Tensor, embedding: Tensor) -> Tensor:
-        if torch.is_autocast_enabled(h.device.type):
-            h = h.to(torch.get_autocast_dtype(h.device.type))
         skips: list[Tensor] = []
         for level, shrink in zip(self.down_levels, self.shrink, strict=False):
             h = level(h, embedding)

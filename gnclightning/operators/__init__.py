@@ -6,6 +6,7 @@ from gnclightning.operators.fbp import FilterName, fbp
 from gnclightning.operators.geometry import ParallelBeam2D
 from gnclightning.operators.identity import Identity
 from gnclightning.operators.mask import Mask
+from gnclightning.operators.matrix import Matrix
 from gnclightning.operators.noise import add_noise
 from gnclightning.operators.radon import Radon
 
@@ -14,6 +15,7 @@ __all__ = [
     "Identity",
     "LinearOperator",
     "Mask",
+    "Matrix",
     "ParallelBeam2D",
     "Radon",
     "add_noise",

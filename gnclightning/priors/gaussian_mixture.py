@@ -28,9 +28,12 @@ class GaussianMixture:
             )
         self.sde = sde
         self.means = means
-        self.eigenvalues, self.eigenvectors = torch.linalg.eigh(covariances)
+        self.eigenvalues, eigenvectors = torch.linalg.eigh(covariances)
         if self.eigenvalues.min() < 0:
             raise UserError("covariances must be positive semi-definite")
+        # Multiples of the identity need no eigenbasis, which is most of the work.
+        isotropic = bool((self.eigenvalues == self.eigenvalues[:, :1]).all())
+        self.eigenvectors = None if isotropic else eigenvectors
         weights = torch.ones_like(means[:, 0]) if weights is None else weights
         self.log_weights = (weights / weights.sum()).log()
 
@@ -48,7 +51,9 @@ class GaussianMixture:
         log_joint, offset, variance = self._components(x, t)
         responsibility = torch.softmax(log_joint, dim=1)
         whitened = responsibility[..., None] * offset / variance
-        score = -torch.einsum("kij,bkj->bi", self.eigenvectors, whitened).reshape(x.shape)
+        if self.eigenvectors is not None:
+            whitened = torch.einsum("kij,bkj->bki", self.eigenvectors, whitened)
+        score = -whitened.sum(1).reshape(x.shape)
         return -torch.logsumexp(log_joint, dim=1).double(), score
 
     def curvature(self, t: Tensor) -> Tensor:
@@ -60,7 +65,9 @@ class GaussianMixture:
         flat = x.flatten(1)
         gamma, nu = self.sde.mean_scale(t), self.sde.std(t)
         centred = flat[:, None] - expand(gamma, self.means[None]) * self.means
-        offset = torch.einsum("kij,bki->bkj", self.eigenvectors, centred)
+        offset = centred
+        if self.eigenvectors is not None:
+            offset = torch.einsum("kij,bki->bkj", self.eigenvectors, centred)
         variance = expand(gamma**2, offset) * self.eigenvalues + expand(nu**2, offset)
         quadratic = (offset**2 / variance).sum(-1)
         log_volume = variance.log().sum(-1) + flat.shape[1] * math.log(2 * math.pi)

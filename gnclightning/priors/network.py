@@ -120,12 +120,14 @@ class NetworkEnergy(NetworkPrior):
     def energy_and_score(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """Both from one forward and one backward pass.
 
-        With gradients enabled and trainable parameters, the score keeps its graph (training by
-        score matching differentiates it once more); otherwise both results are detached.
+        With gradients enabled, and trainable parameters or an x that asks for its gradient, the
+        score keeps its graph (training by score matching differentiates it once more, Hessians
+        too); otherwise both results are detached.
         """
-        training = torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters())
+        followed = x.requires_grad or any(p.requires_grad for p in self.parameters())
+        keep = torch.is_grad_enabled() and followed
         with torch.inference_mode(False), torch.enable_grad():
-            leaf = differentiable_copy(x)
+            leaf = x if keep and x.requires_grad else differentiable_copy(x)
             energy = self.energy(leaf, t.clone())
-            (gradient,) = torch.autograd.grad(energy.sum(), leaf, create_graph=training)
-        return (energy if training else energy.detach()), -gradient
+            (gradient,) = torch.autograd.grad(energy.sum(), leaf, create_graph=keep)
+        return (energy if keep else energy.detach()), -gradient

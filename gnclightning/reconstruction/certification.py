@@ -1,44 +1,56 @@
 """Certificates of a run, for `certificate.json` and for readers of the table."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from gnclightning.reconstruction.records import BatchResult
+from gnclightning.diagnostics import Inspection
+from gnclightning.reconstruction.records import BatchResult, MethodResult
 from gnclightning.solvers import Certificate
 
+T = TypeVar("T", Certificate, Inspection)
 
-def join(certificates: Sequence[Certificate]) -> Certificate:
-    """The certificate of all images of several batches."""
-    return Certificate(
-        **{
-            entry.name: torch.cat([getattr(part, entry.name).cpu() for part in certificates])
-            for entry in fields(Certificate)
-        }
-    )
+
+def join(parts: Sequence[T]) -> T:
+    """The certificate, or inspection, of all images of several batches."""
+    kind = type(parts[0])
+    columns = {
+        entry.name: torch.cat([getattr(part, entry.name).cpu() for part in parts])
+        for entry in fields(kind)
+    }
+    return kind(**columns)
 
 
 def by_method(results: Sequence[BatchResult]) -> dict[str, Certificate]:
     """The joined certificate of each iterative method."""
-    together = zip(*(result.methods for result in results), strict=True)
-    found: dict[str, Certificate] = {}
-    for parts in together:
-        certificates = [part.certificate for part in parts if part.certificate is not None]
-        if certificates:
-            found[parts[0].method] = join(certificates)
+    return _joined(results, lambda part: part.certificate)
+
+
+def _joined(
+    results: Sequence[BatchResult], choose: Callable[[MethodResult], T | None]
+) -> dict[str, T]:
+    found: dict[str, T] = {}
+    for parts in zip(*(result.methods for result in results), strict=True):
+        chosen = [one for part in parts if (one := choose(part)) is not None]
+        if chosen:
+            found[parts[0].method] = join(chosen)
     return found
 
 
 def report(results: Sequence[BatchResult]) -> dict[str, Any]:
     """The content of `certificate.json`: by method, a verdict and the numbers of each image."""
     names = [name for result in results for name in result.batch.names]
-    return {
-        method: {"verdict": verdict(certificate), "images": _rows(names, certificate)}
-        for method, certificate in by_method(results).items()
-    }
+    inspections = _joined(results, lambda part: part.inspection)
+    found: dict[str, Any] = {}
+    for method, certificate in by_method(results).items():
+        rows = [{"image": name} for name in names]
+        for part in (certificate, inspections.get(method)):
+            rows = [row | more for row, more in zip(rows, _rows(part, len(rows)), strict=True)]
+        found[method] = {"verdict": verdict(certificate), "images": rows}
+    return found
 
 
 def verdict(certificate: Certificate) -> str:
@@ -64,10 +76,10 @@ def _percent(share: Tensor) -> str:
     return f"{100 * float(share.nanmean()):.3g} %"
 
 
-def _rows(names: Sequence[str], certificate: Certificate) -> list[dict[str, Any]]:
-    keys = [entry.name for entry in fields(Certificate)]
-    columns = [getattr(certificate, key).tolist() for key in keys]
-    return [
-        {"image": name, **dict(zip(keys, values, strict=True))}
-        for name, *values in zip(names, *columns, strict=True)
-    ]
+def _rows(part: Certificate | Inspection | None, count: int) -> list[dict[str, Any]]:
+    """The fields of each image; nothing where there is no inspection."""
+    if part is None:
+        return [{}] * count
+    keys = [entry.name for entry in fields(part)]
+    columns = [getattr(part, key).tolist() for key in keys]
+    return [dict(zip(keys, values, strict=True)) for values in zip(*columns, strict=True)]

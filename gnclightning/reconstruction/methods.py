@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from gnclightning.baselines import total_variation, tv_weight
+from gnclightning.diagnostics import Inspection
 from gnclightning.operators import FilterName, ParallelBeam2D, Radon, fbp
 from gnclightning.problem import Problem
 from gnclightning.reconstruction.records import MeasuredBatch
@@ -57,6 +59,7 @@ class Outcome:
         network_evaluations: forward-and-backward passes of the prior, (B,) int64.
         operator_evaluations: applications of A, A* or a back-projection, (B,) int64.
         certificate: of an iterative solver.
+        inspect: inspects its prior at `x`, if that was asked for; not part of the method's work.
     """
 
     x: Tensor
@@ -65,6 +68,7 @@ class Outcome:
     network_evaluations: Tensor
     operator_evaluations: Tensor
     certificate: Certificate | None = None
+    inspect: Callable[[], Inspection] | None = None
 
 
 class Method(Protocol):
@@ -133,12 +137,14 @@ class GraduatedSolver:
         solver: the solver.
         objective: f and its family for a measured batch.
         start: the first iterates (B, 1, H, W).
+        inspect: inspects the prior at reconstructions.
     """
 
     name: str
     solver: Solver
     objective: Callable[[MeasuredBatch], Problem]
     start: Callable[[MeasuredBatch], Tensor]
+    inspect: Callable[[Tensor], Inspection] | None = None
 
     def __call__(self, measured: MeasuredBatch, callback: Callback) -> Outcome:
         """See `Method`."""
@@ -166,6 +172,7 @@ class GraduatedSolver:
             network_evaluations=state.network_evaluations,
             operator_evaluations=state.operator_evaluations,
             certificate=certificate,
+            inspect=None if self.inspect is None else partial(self.inspect, state.point.x),
         )
 
 

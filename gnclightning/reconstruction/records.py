@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from gnclightning.diagnostics import Inspection
 from gnclightning.solvers import Certificate
 
 _LABELS = {
@@ -88,6 +89,7 @@ class MethodResult:
         metrics: one row per image.
         trace: rows of all iterations, in their order.
         certificate: of an iterative solver.
+        inspection: of its prior at `x`, if that was asked for.
     """
 
     method: str
@@ -95,6 +97,7 @@ class MethodResult:
     metrics: list[MetricsRow]
     trace: list[TraceRow]
     certificate: Certificate | None
+    inspection: Inspection | None = None
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,10 @@ def _apply(method: Method, batch: MeasuredBatch, observers: Sequence[Observer]) 
     outcome = method(batch, callback)
     watch.halt()
     metrics = _metrics_rows(method.name, batch, outcome, watch.seconds / len(batch.names))
-    return MethodResult(method.name, outcome.x.cpu(), metrics, trace, outcome.certificate)
+    inspection = None if outcome.inspect is None else outcome.inspect()
+    return MethodResult(
+        method.name, outcome.x.cpu(), metrics, trace, outcome.certificate, inspection
+    )
 
 
 def _trace_rows(method: str, batch: MeasuredBatch, step: Step) -> list[TraceRow]:

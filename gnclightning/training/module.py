@@ -9,7 +9,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from gnclightning.losses import denoising_score_matching, stratified_times
+from gnclightning.losses import denoising_score_matching, excess_noise, stratified_times
 from gnclightning.priors import NetworkPrior
 from gnclightning.priors.base import Prior
 from gnclightning.training.optimizers import MuonAdam, split_parameters
@@ -32,6 +32,7 @@ class TrainingPlan:
         warmup: steps of linear warm-up.
         t_min: smallest time of the loss.
         skew: exponent of `losses.stratified_times`.
+        excess_share: see `losses.excess_noise`.
         seed: seed of times and noise; step k of a run draws the same whether resumed or not.
     """
 
@@ -41,6 +42,7 @@ class TrainingPlan:
     warmup: int = 100
     t_min: float = 1e-5
     skew: float = 3.0
+    excess_share: float = 0.5
     seed: int = 0
 
     def lr_factor(self, step: int) -> float:
@@ -64,16 +66,24 @@ class DenoisingModule(L.LightningModule):
         self.prior = prior
         self.plan = plan
 
-    def _loss(self, x: Tensor, t: Tensor, generator: torch.Generator) -> Tensor:
+    def _loss(
+        self,
+        x: Tensor,
+        t: Tensor,
+        generator: torch.Generator,
+        excess: Tensor | None = None,
+    ) -> Tensor:
         noise = torch.randn(x.shape, generator=generator).to(x)
+        excess = None if excess is None else excess.to(x)
         assert isinstance(self.prior, Prior)
-        return denoising_score_matching(self.prior, self.prior.sde, x, t.to(x), noise)
+        return denoising_score_matching(self.prior, self.prior.sde, x, t.to(x), noise, excess)
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
-        """Mean loss of one batch at stratified times."""
+        """Mean loss of one batch at stratified times, of which some images exceed the noise."""
         generator = _generator(self.plan.seed, self.global_rank, self.global_step, batch_idx)
         t = stratified_times(len(batch), self.plan.t_min, self.plan.skew, generator)
-        loss = self._loss(batch, t, generator).mean()
+        excess = excess_noise(self.prior.sde, t, self.plan.excess_share, generator)
+        loss = self._loss(batch, t, generator, excess).mean()
         self.log("train/loss", loss, prog_bar=True)
         return loss
 

@@ -1,0 +1,240 @@
+"""Checks of what theory assumes of the objective and the prior, at a point: measured, not proved.
+
+Costs are stated in prior evaluations (one forward and one backward pass) of one image.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gnclightning.errors import UserError
+from gnclightning.priors import EnergyPrior, Prior
+from gnclightning.problem import Point, Problem
+from gnclightning.solvers import log_schedule
+from gnclightning.tensors import expand, inner, norm
+
+_STEPS = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5)
+"""Relative lengths of finite differences: long ones bend, short ones drown in rounding."""
+
+DATA_TOLERANCE, PRIOR_TOLERANCE = 1e-4, 5e-2
+"""Relative errors that float32 explains: the data term is quadratic, a network is anything."""
+
+
+@dataclass(frozen=True)
+class GradientMismatch:
+    """Relative differences between gradients and finite differences, (B,) each.
+
+    Attributes:
+        fidelity: of 1/2 |A x - y|^2.
+        regulariser: of alpha_tmin R(x, t_min).
+    """
+
+    fidelity: Tensor
+    regulariser: Tensor
+
+
+def gradient_mismatch(problem: Problem, x: Tensor, seed: int = 0) -> GradientMismatch:
+    """Test grad f by finite differences of f at x.
+
+    Data term and regulariser are tested apart, as the larger would hide the smaller: along the
+    gradient of each, and along both with as much white noise. Of the step lengths that one counts
+    at which the difference quotient changes least. 37 prior evaluations.
+
+    Args:
+        problem: whose f is tested, with its operator, noise, prior, device and precision.
+        x: images (B, ...).
+        seed: of the white noise.
+    """
+    point = problem.evaluate(x)
+    gradients = (point.data_gradient, point.gradient - point.data_gradient)
+    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed)).to(x)
+    own = [_unit(gradient) for gradient in gradients]
+    errors = [
+        _errors(problem, x, gradients, direction)
+        for direction in (*own, _unit(_unit(own[0] + own[1]) + _unit(noise)))
+    ]
+    return GradientMismatch(*torch.stack(errors).nan_to_num(nan=torch.inf).amax(0))
+
+
+def _errors(
+    problem: Problem, x: Tensor, gradients: tuple[Tensor, Tensor], direction: Tensor
+) -> Tensor:
+    """|quotient - <g, d>| / |g| for data term and regulariser, (2, B)."""
+    quotients: list[Tensor] = []
+    for step in _STEPS:
+        length = step * norm(x).clamp(min=1.0)
+        move = expand(length, x) * direction
+        above, below = problem.evaluate(x + move), problem.evaluate(x - move)
+        rise = (above.fidelity - below.fidelity, above.regulariser - below.regulariser)
+        quotients.append(torch.stack(rise) / (2 * length))
+    quotient = torch.stack(quotients)
+    steadiest = quotient.diff(dim=0).abs().nan_to_num(nan=torch.inf).argmin(0, keepdim=True)
+    found = quotient[1:].gather(0, steadiest)[0]
+    slope = torch.stack([inner(gradient, direction) for gradient in gradients])
+    size = torch.stack([norm(gradient) for gradient in gradients])
+    return (found - slope).abs() / size.clamp(min=torch.finfo(size.dtype).tiny)
+
+
+def check_gradient(problem: Problem, x: Tensor) -> None:
+    """Raise `UserError` where grad f is not the gradient of f, see `gradient_mismatch`.
+
+    A line search, and with it every certificate, would be about another function.
+    """
+    found = gradient_mismatch(problem, x)
+    terms = (
+        ("data term", found.fidelity, DATA_TOLERANCE, "the operator's adjoint is its transpose"),
+        ("regulariser", found.regulariser, PRIOR_TOLERANCE, "the score is the energy's gradient"),
+    )
+    for name, errors, tolerance, cause in terms:
+        worst = float(errors.max())
+        if not worst <= tolerance:
+            raise UserError(
+                f"expected the gradient of the {name} to agree with finite differences within "
+                f"{tolerance:.2%}, got a difference of {worst:.2g}: check that {cause}, and that "
+                "the precision is float32 or better"
+            )
+
+
+def _mismatch(
+    problem: Problem, x: Tensor, value: Callable[[Point], Tensor], direction: Tensor, slope: Tensor
+) -> Tensor:
+    """Relative error of `slope`, (B,), at the length that shows it best."""
+    errors: list[Tensor] = []
+    for step in _STEPS:
+        length = step * norm(x).clamp(min=1.0)
+        move = expand(length, x) * direction
+        above, below = value(problem.evaluate(x + move)), value(problem.evaluate(x - move))
+        error = ((above - below) / (2 * length) - slope).abs()
+        errors.append(error / slope.abs().clamp(min=torch.finfo(slope.dtype).tiny))
+    return torch.stack(errors).nan_to_num(nan=torch.inf).amin(0)
+
+
+def asymmetry(prior: Prior, x: Tensor, t: Tensor, seed: int = 0) -> Tensor:
+    """|(J - J^T) v| / |J v| for the Jacobian J of the score and a random v, (B,).
+
+    0 (rounding) where the score is a gradient, as every energy's is: the field is conservative. By
+    reverse mode, and by reverse mode twice for J v.
+    """
+    v = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed)).to(x)
+    with torch.enable_grad():
+        leaf, score = _score(prior, x, t)
+        (transposed,) = torch.autograd.grad(score, leaf, v, retain_graph=True)
+        dual = torch.zeros_like(score, requires_grad=True)
+        (pulled,) = torch.autograd.grad(score, leaf, dual, create_graph=True)
+        (pushed,) = torch.autograd.grad(pulled, dual, v)
+    return norm(pushed - transposed) / norm(pushed)
+
+
+@dataclass(frozen=True)
+class Curvature:
+    """Extreme curvatures of R(., t) at a point, (B,) each: Ritz values, so bounds from inside."""
+
+    smallest: Tensor
+    largest: Tensor
+
+
+def curvature(
+    prior: EnergyPrior, x: Tensor, t: Tensor, steps: int = 20, seed: int = 0
+) -> Curvature:
+    """Smallest and largest eigenvalue of the Hessian of R(., t) at x by Lanczos' method.
+
+    Args:
+        prior: R.
+        x: images (B, ...).
+        t: times (B,).
+        steps: Hessian-vector products; each costs about two prior evaluations.
+        seed: of the first vector.
+    """
+    with torch.enable_grad():
+        leaf, score = _score(prior, x, t)
+
+        def hessian(v: Tensor) -> Tensor:
+            return -torch.autograd.grad(score, leaf, v.to(score), retain_graph=True)[0].double()
+
+        first = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed))
+        ritz = _lanczos(hessian, first.to(x).double(), min(steps, x[0].numel()))
+    return Curvature(ritz[:, 0], ritz[:, -1])
+
+
+def convex_from(prior: EnergyPrior, x: Tensor, times: Sequence[float], steps: int = 20) -> Tensor:
+    """The smallest of `times` from which on R(., t) was seen convex at x, NaN if none; (B,).
+
+    Convex as far as `curvature` sees: no eigenvalue below -1e-3 of the largest.
+    """
+    found = torch.full((len(x),), torch.nan, dtype=torch.float64, device=x.device)
+    convex = torch.ones(len(x), dtype=torch.bool, device=x.device)
+    for time in sorted(times, reverse=True):
+        bounds = curvature(prior, x, torch.full((len(x),), time).to(x), steps)
+        convex &= bounds.smallest >= -1e-3 * bounds.largest
+        found = torch.where(convex, time, found)
+    return found
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What the prior is like at the end of a run, (B,) each.
+
+    Attributes:
+        asymmetry: see `asymmetry`, at t_min.
+        smallest_curvature: of R(., t_min), see `curvature`.
+        largest_curvature: likewise.
+        convex_from: see `convex_from`.
+    """
+
+    asymmetry: Tensor
+    smallest_curvature: Tensor
+    largest_curvature: Tensor
+    convex_from: Tensor
+
+
+def inspect(
+    prior: EnergyPrior, x: Tensor, t_min: float, t_max: float = 1.0, times: int = 8
+) -> Inspection:
+    """Inspect a prior at the images x (B, ...), at `times` log-spaced times from t_max to t_min.
+
+    About 40 prior evaluations per time.
+    """
+    t = torch.full((len(x),), t_min).to(x)
+    bounds = curvature(prior, x, t)
+    return Inspection(
+        asymmetry=asymmetry(prior, x, t),
+        smallest_curvature=bounds.smallest,
+        largest_curvature=bounds.largest,
+        convex_from=convex_from(prior, x, log_schedule(t_max, t_min, times).tolist()),
+    )
+
+
+def _score(prior: Prior, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """A leaf equal to x and the score there, which can be differentiated by it."""
+    leaf = x.detach().clone().requires_grad_()
+    return leaf, prior.score(leaf, t.to(x))
+
+
+def _lanczos(multiply: Callable[[Tensor], Tensor], first: Tensor, steps: int) -> Tensor:
+    """Ritz values (B, steps), ascending, with full reorthogonalisation."""
+    vector = _unit(first)
+    basis, diagonal, off = [vector], [], []
+    for _ in range(steps):
+        product = multiply(basis[-1])
+        diagonal.append(inner(product, basis[-1]))
+        for _ in range(2):
+            for known in basis:
+                product = product - expand(inner(product, known), product) * known
+        size = norm(product)
+        off.append(size)
+        basis.append(product / expand(size.clamp(min=torch.finfo(size.dtype).tiny), product))
+    tridiagonal = torch.diag_embed(torch.stack(diagonal, dim=1))
+    if steps > 1:
+        beside = torch.stack(off[:-1], dim=1)
+        tridiagonal = (
+            tridiagonal + torch.diag_embed(beside, offset=1) + torch.diag_embed(beside, offset=-1)
+        )
+    return torch.linalg.eigvalsh(tridiagonal)
+
+
+def _unit(x: Tensor) -> Tensor:
+    """X / |x| per image."""
+    size = norm(x)
+    return x / expand(torch.where(size > 0, size, 1.0), x)
