@@ -62,7 +62,7 @@ class Alpha:
         sde: SDE,
         sigma_y: Tensor,
         t_min: float,
-        factor: float = 1.0,
+        factor: float = 0.7,
         power: float = 0.5,
         temperature: Callable[[Tensor], Tensor] = torch.ones_like,
     ) -> "Alpha":
@@ -97,7 +97,7 @@ class GraduatedObjective:
         prior: EnergyPrior,
         alpha: Alpha,
         t_min: float,
-        damping: float = 2.0,
+        damping: float = 4.0,
         cg_steps: int = 15,
     ):
         if not t_min > 0:

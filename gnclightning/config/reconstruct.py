@@ -117,7 +117,7 @@ class AlphaConfig(Section):
     """auto: from the noise level; constant: alpha; noise_scale: alpha nu_t / gamma_t."""
     value: float | None = bounded(None, "> 0")
     """constant, noise_scale: alpha (required); auto: factor of the squared noise level,
-    null: 1, which maximum a posteriori estimation asks for."""
+    null: 0.7; maximum a posteriori estimation asks for 1."""
     power: float = bounded(0.5, ">= 0")
     """auto: exponent of nu_t / gamma_t, relative to t_min."""
 
@@ -129,7 +129,7 @@ class AlphaConfig(Section):
     @property
     def weight(self) -> float:
         """`value`, or for the rule auto its default: near the best measured, MAP theory says 1."""
-        return 1.0 if self.value is None else self.value
+        return 0.7 if self.value is None else self.value
 
 
 @dataclass(kw_only=True)

@@ -86,7 +86,7 @@ class PreconditionedConfig(DescentConfig):
     descent_from: int | None = bounded(None, ">= 0")
     cg_steps: int = bounded(15, ">= 1")
     """Conjugate-gradient steps for each direction."""
-    damping: float = bounded(2.0, "> 0")
+    damping: float = bounded(4.0, "> 0")
     """kappa in rho_t = kappa alpha_t c_t, with the curvature c_t of the prior (1/nu_t^2)."""
 
 
