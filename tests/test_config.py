@@ -179,6 +179,11 @@ def test_a_wrong_time_limit_is_refused():
         load_train_config(None, ["trainer.max_time=12h"])
 
 
+def test_more_final_steps_than_steps_are_refused():
+    with pytest.raises(UserError, match=r"solver.final_steps: expected <= steps=3, got 4"):
+        load_reconstruct_config(None, ["solver.steps=3", "solver.final_steps=4"])
+
+
 def test_devices_are_a_number_or_text():
     for value in (2, "auto", "0,2"):
         assert load_train_config(None, [f"trainer.devices={value}"]).trainer.devices == value

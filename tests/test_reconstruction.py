@@ -41,7 +41,7 @@ from gnclightning.reconstruction.runner import run as run_batches
 from gnclightning.reconstruction.table import FinalTable
 from gnclightning.reconstruction.writers import RunFolder
 from gnclightning.sde import VPSDE
-from gnclightning.solvers import Armijo, ConstantStep, FixedFirstStep
+from gnclightning.solvers import Armijo, ConstantStep, FixedFirstStep, Safeguard
 from run_folders import COUNT, STEPS, arrays, column, configure, run, table, tiny_prior
 
 METHODS = ("fbp", "tv", "preconditioned")
@@ -380,6 +380,13 @@ class TestBuilding:
         solver = build_solver(load_reconstruct_config(None, overrides).solver)
         assert solver.search == ConstantStep()
         assert solver.first_step == FixedFirstStep(5e-4)
+
+    def test_final_steps_and_safeguard_arrive(self):
+        overrides = ["solver.steps=10", "solver.final_steps=4", "solver.kappa_1=0.01"]
+        config = load_reconstruct_config(None, [*overrides, "solver.kappa_2=7"])
+        solver = build_solver(config.solver)
+        assert (solver.steps, len(solver.schedule), solver.schedule[-1]) == (10, 7, 1e-3)
+        assert solver.safeguard == Safeguard(0.01, 7)
 
     def test_scaled_prior_is_evaluated_at_the_scaled_image(self, prior, tmp_path):
         config = configure(prior, tmp_path, "prior.evaluate_at=scaled", "solver.t_min=0.1")
