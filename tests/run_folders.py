@@ -38,7 +38,7 @@ def tiny_network(channels: int = 1) -> UNet:
     )
     network = UNet(config)
     for parameter in network.parameters():
-        torch.nn.init.normal_(parameter, std=0.1)
+        torch.nn.init.normal_(parameter, std=0.05)
     return network
 
 

@@ -20,6 +20,7 @@ from gnclightning.operators import ParallelBeam2D
 from gnclightning.reconstruction import figures, files, writers
 from gnclightning.reconstruction.files import replacing, write_csv, write_hdf5, write_json
 from gnclightning.reconstruction.folder import choose_folder, create_folder
+from gnclightning.reconstruction.methods import Outcome
 from gnclightning.reconstruction.records import (
     BatchResult,
     MeasuredBatch,
@@ -323,14 +324,7 @@ class TestRunFolder:
             def __call__(self, measured, callback):
                 none = torch.zeros(len(measured.names), dtype=torch.int64)
                 x = measured.truth / 2
-                return SimpleNamespace(
-                    x=x,
-                    status=["direct"] * len(x),
-                    iterations=none,
-                    network_evaluations=none,
-                    operator_evaluations=none,
-                    certificate=None,
-                )
+                return Outcome(x, ["direct"] * len(x), none, none, none)
 
         batches = [batch("a", "b"), batch("c")]
         with pytest.raises(KeyboardInterrupt):
