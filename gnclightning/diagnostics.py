@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gnclightning.errors import UserError
 from gnclightning.priors import EnergyPrior, Prior
-from gnclightning.problem import Point, Problem
+from gnclightning.problem import Problem
 from gnclightning.solvers import log_schedule
 from gnclightning.tensors import expand, inner, norm
 
@@ -95,20 +95,6 @@ def check_gradient(problem: Problem, x: Tensor) -> None:
                 f"{tolerance:.2%}, got a difference of {worst:.2g}: check that {cause}, and that "
                 "the precision is float32 or better"
             )
-
-
-def _mismatch(
-    problem: Problem, x: Tensor, value: Callable[[Point], Tensor], direction: Tensor, slope: Tensor
-) -> Tensor:
-    """Relative error of `slope`, (B,), at the length that shows it best."""
-    errors: list[Tensor] = []
-    for step in _STEPS:
-        length = step * norm(x).clamp(min=1.0)
-        move = expand(length, x) * direction
-        above, below = value(problem.evaluate(x + move)), value(problem.evaluate(x - move))
-        error = ((above - below) / (2 * length) - slope).abs()
-        errors.append(error / slope.abs().clamp(min=torch.finfo(slope.dtype).tiny))
-    return torch.stack(errors).nan_to_num(nan=torch.inf).amin(0)
 
 
 def asymmetry(prior: Prior, x: Tensor, t: Tensor, seed: int = 0) -> Tensor:

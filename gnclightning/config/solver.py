@@ -57,9 +57,9 @@ class DescentConfig(GraduatedConfig):
     descent_from: int | None = bounded(0, ">= 0")
     """Iterations after which a direction must descend on f: the schedule then skips times whose
     direction does not; null: three fifths of solver.steps."""
-    kappa_1: float = bounded(1e-8, "> 0")
+    kappa_1: float = bounded(1e-8, "> 0, <= 1")
     """Descending means <grad f, d> <= -kappa_1 |grad f|^2 ..."""
-    kappa_2: float = bounded(1e8, "> 0")
+    kappa_2: float = bounded(1e8, ">= 1")
     """... and |d| <= kappa_2 |grad f|; at t_min, -grad f replaces a direction without the two."""
 
     @property

@@ -15,8 +15,9 @@ class Safeguard:
     exclude what rounding could produce: theory asks that there are constants, not for their size.
 
     Attributes:
-        kappa_1: positive; at most t_min for the directions -t grad F(., t).
-        kappa_2: positive.
+        kappa_1: in (0, 1], so that -grad f is admitted; at most t_min for the directions
+            -t grad F(., t).
+        kappa_2: at least 1, likewise.
     """
 
     kappa_1: float = 1e-8
