@@ -28,8 +28,9 @@ class Certificate:
         fallbacks: iterations whose direction the safeguard replaced by -grad f.
         armijo_share: share of accepted steps with f_new <= reference + c step <grad f, d>,
             re-computed from the recorded numbers. NaN if no step was accepted.
-        armijo_sum: sum of c step |<grad f, d>|, which a monotone Armijo rule keeps below
-            `decrease`: as f is bounded below the sum converges, Zoutendijk's argument.
+        armijo_sum: sum of -c step <grad f, d>, which a monotone Armijo rule keeps below
+            `decrease`: where all directions descend and f is bounded below the sum converges,
+            Zoutendijk's argument.
         decrease: f(x_1) - f at the end.
         monotone: f never rose.
         relative_stationarity: |grad f(x)| / |grad f(x_1)| at the end.
@@ -104,7 +105,7 @@ def certify(
         length_bound=_extreme(length / old, active, largest=True),
         fallbacks=torch.stack([r.fallback for r in trace]).sum(0),
         armijo_share=armijo_share,
-        armijo_sum=(c * step * slope.abs()).where(accepted, 0).sum(0),
+        armijo_sum=(-c * step * slope).where(accepted, 0).sum(0),
         decrease=filled[0] - filled[-1],
         monotone=(filled[1:] <= filled[:-1] + ROUNDING * filled[:-1].abs()).all(0),
         relative_stationarity=norms[-1] / norms[0],
