@@ -46,7 +46,7 @@ class Diffusers(nn.Module):
             add_attention=False,
         )
 
-    def forward(self, x: Tensor, noise_to_signal: Tensor) -> Tensor:
+    def forward(self, x: Tensor, noise_to_signal: Tensor, noise_std: Tensor) -> Tensor:
         """As `UNet`: the embedding is given a monotone function of the noise level."""
         packed = nn.functional.pixel_unshuffle(x, self.unshuffle)
         out = self.model(packed, 100 * noise_to_signal.log()).sample

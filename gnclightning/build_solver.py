@@ -39,7 +39,7 @@ def build_alpha(
     """The rule that gives the weights alpha_t for noise of standard deviation sigma_y."""
     if config.rule == "auto":
         return lambda sigma_y: Alpha.from_noise_level(
-            prior.sde, sigma_y, t_min, config.weight, config.power, prior.temperature
+            prior.sde, sigma_y, t_min, config.weight, config.power
         )
     rule = Alpha.constant if config.rule == "constant" else Alpha.noise_scale
     alpha = rule(prior.sde, config.weight)

@@ -127,7 +127,7 @@ def _warm_start(prior: NetworkPrior, path: str) -> None:
     pairs = {
         "network": (prior.network.config.to_dict(), source.network.config.to_dict()),
         "sde": (prior.sde.to_dict(), source.sde.to_dict()),
-        "prior.form": (_preconditioning(prior), _preconditioning(source)),
+        "prior.form": (prior.form.value, source.form.value),
     }
     for name, (wanted, found) in pairs.items():
         if wanted != found:
@@ -136,11 +136,6 @@ def _warm_start(prior: NetworkPrior, path: str) -> None:
                 f"set {name} to what the weights were trained with"
             )
     prior.network.load_state_dict(source.network.state_dict())
-
-
-def _preconditioning(prior: NetworkPrior) -> str:
-    """What the network's output means: the paper's and the scaled form share it."""
-    return (Form.PAPER if prior.form is Form.SCALED else prior.form).value
 
 
 def build_data(config: TrainConfig) -> ImageDataModule:

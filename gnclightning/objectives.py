@@ -3,7 +3,6 @@
 F(x,t) = 1/2 |A x - y|^2 + alpha_t R(x,t) and f = F(., t_min), per image of a batch.
 """
 
-from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, replace
 
@@ -20,27 +19,21 @@ from gnclightning.tensors import expand, squared_norm
 
 @dataclass(frozen=True)
 class Alpha:
-    """Regularisation weight alpha_t = scale * (nu_t / gamma_t)^power * temperature, per image.
+    """Regularisation weight alpha_t = scale * (nu_t / gamma_t)^power, per image.
 
     Attributes:
         sde: gives nu_t and gamma_t.
         scale: (B,) or (1,), positive.
         power: 0 constant; 1 the paper's rule (Section 4.2).
-        temperature: of a prior whose energy is -log p_t over a temperature T_t, (B,) -> (B,).
     """
 
     sde: SDE
     scale: Tensor
     power: float
-    temperature: Callable[[Tensor], Tensor] = torch.ones_like
 
     def __call__(self, t: Tensor) -> Tensor:
         """alpha_t, t (B,) -> (B,) float64."""
-        return (
-            self.scale
-            * self.sde.noise_to_signal(t.double()) ** self.power
-            * self.temperature(t.double())
-        )
+        return self.scale * self.sde.noise_to_signal(t.double()) ** self.power
 
     def select(self, index: Tensor) -> "Alpha":
         """The weights of the images `index`."""
@@ -64,16 +57,15 @@ class Alpha:
         t_min: float,
         factor: float = 0.7,
         power: float = 0.5,
-        temperature: Callable[[Tensor], Tensor] = torch.ones_like,
     ) -> "Alpha":
-        """alpha_tmin = factor * sigma_y^2 * T_tmin per image, growing with t as (nu/gamma)^power.
+        """alpha_tmin = factor * sigma_y^2 per image, growing with t as (nu/gamma)^power.
 
         Maximum a posteriori estimation under noise of standard deviation sigma_y (B,) asks for
         factor 1 at t_min.
         """
         reference = sde.noise_to_signal(torch.tensor([t_min], dtype=torch.float64))
         scale = factor * sigma_y.double() ** 2 / reference.to(sigma_y.device) ** power
-        return cls(sde, scale, power, temperature)
+        return cls(sde, scale, power)
 
 
 class GraduatedObjective:

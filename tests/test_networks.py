@@ -39,8 +39,8 @@ def test_output_moves_with_the_image():
     x = torch.zeros(1, 1, 48, 48, dtype=torch.float64)
     x[..., 20:26, 18:23] = 1.0
     level = torch.tensor([0.3], dtype=torch.float64)
-    moved = net(x.roll(TINY.stride, dims=-1), level)
-    expected = net(x, level).roll(TINY.stride, dims=-1)
+    moved = net(x.roll(TINY.stride, dims=-1), level, level)
+    expected = net(x, level, level).roll(TINY.stride, dims=-1)
     centre = (..., slice(16, 32), slice(16, 32))
     torch.testing.assert_close(moved[centre], expected[centre], rtol=1e-2, atol=1e-2)
 
@@ -65,7 +65,7 @@ def test_second_derivatives_exist_and_match_finite_differences():
 
     def slope(x: torch.Tensor, create_graph: bool = False) -> torch.Tensor:
         x = x if x.requires_grad else x.requires_grad_()
-        energy = net(x, level).square().sum()
+        energy = net(x, level, level).square().sum()
         (g,) = torch.autograd.grad(energy, x, create_graph=create_graph)
         return (g * v).sum()
 
@@ -94,7 +94,7 @@ def test_the_output_grows_with_noise_beyond_its_level():
     net = network().double().requires_grad_(False)
     noise = torch.randn(1, 1, 32, 32, generator=torch.Generator().manual_seed(0)).double()
     level = torch.tensor([0.01], dtype=torch.float64)
-    sizes = torch.stack([net(0.5 + s * 0.01 * noise, level).std() for s in (10.0, 100.0)])
+    sizes = torch.stack([net(0.5 + s * 0.01 * noise, level, level).std() for s in (10.0, 100.0)])
     assert sizes[1] > 8 * sizes[0]
 
 
@@ -105,7 +105,7 @@ def test_a_fresh_network_has_identity_blocks():
     deep = UNet(UNetConfig(channels=8, multipliers=(1, 2), blocks=(3, 2), embedding=16))
     deep.load_state_dict(shallow.state_dict(), strict=False)
     x, level = torch.rand(1, 1, 16, 16), torch.tensor([0.2])
-    torch.testing.assert_close(deep(x, level), shallow(x, level))
+    torch.testing.assert_close(deep(x, level, level), shallow(x, level, level))
 
 
 def test_inconsistent_shapes_are_refused():

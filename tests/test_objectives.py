@@ -4,10 +4,8 @@ import pytest
 import torch
 
 from gnclightning.errors import UserError
-from gnclightning.networks import UNet, UNetConfig
 from gnclightning.objectives import Alpha, GraduatedObjective
 from gnclightning.operators import ParallelBeam2D, Radon
-from gnclightning.priors import Form, NetworkEnergy
 from gnclightning.sde import VPSDE
 from gnclightning.tensors import expand, inner, norm
 from problems import T_MIN, problem, random, start
@@ -104,31 +102,6 @@ def test_alpha_rules():
     at_end = auto(torch.full((3,), 1e-3, dtype=torch.float64))
     torch.testing.assert_close(at_end, 0.5 * sigma.double() ** 2)
     torch.testing.assert_close(auto(t), 0.5 * sigma.double() ** 2 * (ratio / ratio[0]).sqrt())
-
-
-def test_automatic_weights_do_not_depend_on_the_form_of_the_energy():
-    """The scaled form is 1/nu_t times the paper's: direction and f must come out the same."""
-    torch.manual_seed(0)
-    sde, network = VPSDE(), UNet(UNetConfig(channels=8, multipliers=(1,), blocks=(1,))).double()
-    operator = Radon(ParallelBeam2D.for_image(8, 5)).double()
-    x = random(2, 1, 8, 8, seed=3)
-    y = operator(random(2, 1, 8, 8, seed=2))
-    t, sigma = torch.tensor([0.3, 0.05]).double(), torch.tensor([0.5, 2.0]).double()
-
-    def objective(form):
-        prior = NetworkEnergy(sde, network, form).requires_grad_(False)
-        alpha = Alpha.from_noise_level(sde, sigma, T_MIN, temperature=prior.temperature)
-        return GraduatedObjective(operator, y, prior, alpha, T_MIN, cg_steps=3)
-
-    points, rays = [], []
-    for form in (Form.PAPER, Form.SCALED):
-        problem = objective(form)
-        points.append(problem.evaluate(x))
-        gradient = problem.gradient(points[-1], t)
-        rays.append(problem.preconditioned_ray(gradient, t).direction)
-    torch.testing.assert_close(points[0].value, points[1].value)
-    torch.testing.assert_close(points[0].gradient, points[1].gradient)
-    torch.testing.assert_close(*rays)
 
 
 def test_moved_residuals_do_not_drift_in_float32():

@@ -134,7 +134,25 @@ def test_network_energy_and_score_agree_by_finite_differences(form):
     torch.testing.assert_close(slope, expected, rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("form", [Form.PAPER, Form.GRADIENT_STEP])
+@pytest.mark.parametrize("form", list(Form))
+def test_the_network_is_told_the_noise_that_it_sees(form):
+    """Its input holds as much noise as its third argument says, whatever the preconditioning."""
+    seen = []
+
+    class Spy(UNet):
+        def forward(self, x, noise_to_signal, noise_std):
+            seen.append((x, noise_std))
+            return super().forward(x, noise_to_signal, noise_std)
+
+    sde, t = VESDE(0.01, 5.0), torch.tensor([0.1, 0.8], dtype=torch.float64)
+    prior = NetworkScore(sde, Spy(TINY).double(), form)
+    noise = torch.randn(2, 1, 16, 16, dtype=torch.float64)
+    prior.score(sde.perturb(torch.zeros_like(noise), t, noise), t)
+    ((x, std),) = seen
+    torch.testing.assert_close(x, std[:, None, None, None] * noise)
+
+
+@pytest.mark.parametrize("form", list(Form))
 def test_energy_is_half_the_squared_noise_prediction(form):
     network = tiny_network()
     energy = NetworkEnergy(VPSDE(), network, form)
@@ -143,9 +161,16 @@ def test_energy_is_half_the_squared_noise_prediction(form):
     nu = VPSDE().std(t)
     expected = 0.5 * nu**2 * score.flatten(1).square().sum(1)
     torch.testing.assert_close(energy.energy(x, t), expected)
-    if form is Form.PAPER:
-        scaled = NetworkEnergy(VPSDE(), network, Form.SCALED)
-        torch.testing.assert_close(scaled.energy(x, t), expected / nu)
+
+
+def test_the_scaled_energy_is_the_square_of_what_its_network_gives_over_twice_the_noise():
+    """As in the published experiments: 1/2 |H|^2 / nu_t with H what the paper's form calls h."""
+    network, t = tiny_network(), torch.tensor([0.1, 0.6]).double()
+    x = torch.rand(2, 1, 8, 8, dtype=torch.float64)
+    given = NetworkEnergy(VPSDE(), network, Form.PAPER).noise_prediction(x, t)
+    scaled = NetworkEnergy(VPSDE(), network, Form.SCALED)
+    expected = 0.5 * given.square().sum((1, 2, 3)) / VPSDE().std(t)
+    torch.testing.assert_close(scaled.energy(x, t), expected)
 
 
 def test_energy_and_score_take_one_forward_and_one_backward_pass():
@@ -157,9 +182,8 @@ def test_energy_and_score_take_one_forward_and_one_backward_pass():
     assert passes == ["forward", "backward"]
 
 
-@pytest.mark.parametrize("form", [Form.PAPER, Form.SCALED])
 @pytest.mark.parametrize("of_scaled_images", [False, True])
-def test_curvature_is_that_of_a_noise_prediction(form, of_scaled_images):
+def test_curvature_is_that_of_a_noise_prediction(of_scaled_images):
     """H = x/nu, as for gamma -> 0: the energy's second derivative must be what is stated."""
     sde = VPSDE()
 
@@ -167,7 +191,7 @@ def test_curvature_is_that_of_a_noise_prediction(form, of_scaled_images):
         def noise_prediction(self, x, t):
             return x / sde.std(t)[:, None, None, None]
 
-    prior = Linear(sde, tiny_network(), form)
+    prior = Linear(sde, tiny_network())
     if of_scaled_images:
         prior = ScaledPrior(prior, sde)
     t = torch.tensor([0.01, 0.7], dtype=torch.float64)
@@ -366,4 +390,4 @@ def test_weights_of_another_network_are_refused(tmp_path):
 
 def test_odd_sizes_are_refused_with_the_stride():
     with pytest.raises(UserError, match=r"multiples of 4, got \(16, 18\)"):
-        UNet(TINY)(torch.zeros(1, 1, 16, 18), torch.ones(1))
+        UNet(TINY)(torch.zeros(1, 1, 16, 18), torch.ones(1), torch.ones(1))

@@ -121,6 +121,7 @@ def test_a_warm_start_copies_the_weights(tmp_path):
         ("network.channels=16", "another network"),
         ("sde.beta_max=5", "another sde"),
         ("prior.form=gradient_step", "another prior.form"),
+        ("prior.form=scaled", "another prior.form"),
         ("init=absent.safetensors", "no prior at"),
     ],
 )
@@ -216,10 +217,12 @@ def test_muon_gets_hidden_matrices_and_adam_the_rest():
     matrices, others = split_parameters(prior, BOUNDARY)
     names = {id(p): n for n, p in prior.named_parameters()}
     assert len(matrices) + len(others) == len(names)
-    chosen = {names[id(p)] for p in matrices}
-    assert "network.down_levels.0.0.first.weight" in chosen
-    assert not any("enter.weight" in n or "leave.weight" in n or "embedding" in n for n in chosen)
-    assert all(p.ndim == 2 for p in matrices)
+    chosen = {names[id(p)].removeprefix("network.") for p in matrices}
+    blocks = ("down_levels.0.0", "down_levels.1.0", "up_levels.0.0")
+    layers = ("first", "second", "modulation.linear")
+    inner = {f"{block}.{layer}.weight" for block in blocks for layer in layers}
+    around = ("squeeze", "shrink.0", "grow.0", "spread", "merge", "merge_modulation.linear", "gate")
+    assert chosen == inner | {f"{layer}.weight" for layer in around}
 
 
 def test_muon_update_is_orthogonal_and_adam_update_has_unit_size():

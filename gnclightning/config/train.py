@@ -63,8 +63,9 @@ class PriorConfig(Section):
     parametrisation: str
     """Which quantity."""
     form: Literal["paper", "scaled", "gradient_step"] = "paper"
-    """Energy of the network h: paper 1/2 |h|^2; scaled 1/2 |h|^2 / nu_t; gradient_step: h is x less
-    its denoised version, over nu_t. A score takes that of the energy which will start from it."""
+    """What the network gives, for the energy 1/2 |h|^2: paper h; scaled nu_t^(1/2) h;
+    gradient_step the denoised image D in h = (x - gamma_t D) / nu_t. A score takes the form of the
+    energy which will start from it."""
 
 
 @dataclass(kw_only=True)

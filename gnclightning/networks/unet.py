@@ -185,7 +185,7 @@ def local_differences(x: Tensor, std: Tensor) -> Tensor:
 
 
 class UNet(nn.Module):
-    """F(x, nu/gamma): (B, C, H, W), (B,) -> (B, C, H, W), float32 in, float32 out."""
+    """F(x, nu/gamma, std): (B, C, H, W), (B,), (B,) -> (B, C, H, W), float32 in and out."""
 
     def __init__(self, config: UNetConfig):
         super().__init__()
@@ -213,20 +213,20 @@ class UNet(nn.Module):
         self.gate = Conv2d(shell, shell, 3, zero=True)
         self.leave = Conv2d(2 * shell, images, 3)
 
-    def forward(self, x: Tensor, noise_to_signal: Tensor) -> Tensor:
+    def forward(self, x: Tensor, noise_to_signal: Tensor, noise_std: Tensor) -> Tensor:
         """Evaluate the network.
 
         Args:
-            x: images gamma x_0 + nu noise, scaled to gamma^2 + nu^2 = 1; (B, C, H, W), H and W
-                multiples of `config.stride`.
+            x: noisy images, scaled as the network shall see them; (B, C, H, W), H and W multiples
+                of `config.stride`.
             noise_to_signal: nu_t / gamma_t, (B,), positive.
+            noise_std: standard deviation of the noise in `x`, (B,), positive.
         """
         self.check_size(x.shape[-2:])
         with torch.autocast(x.device.type, enabled=False):
             noise_to_signal = noise_to_signal.to(x.dtype)
             embedding = self.embedding(noise_to_signal)
-            std = noise_to_signal / (1 + noise_to_signal**2).sqrt()
-            differences = local_differences(x, std)
+            differences = local_differences(x, noise_std.to(x.dtype))
             seen = torch.cat([x, differences.asinh()], dim=1)
             linear = torch.cat([x, differences], dim=1)
             seen = seen.contiguous(memory_format=torch.channels_last)

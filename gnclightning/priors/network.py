@@ -1,6 +1,6 @@
-"""Priors given by a trained network h, as a score or as an energy 1/2 |h|^2 (eq. 14).
+"""Priors given by a trained network, as a score -h/nu_t or as an energy 1/2 |h|^2 (eq. 14).
 
-All share the *noise prediction* h(x,t) = a(t) x + b(t) F(c(t) x, nu_t/gamma_t) of a network F.
+All share the *noise prediction* h(x,t) = a x + b F(c x, nu_t/gamma_t, c nu_t) of a network F.
 """
 
 from dataclasses import dataclass
@@ -21,11 +21,15 @@ DATA_STD = 0.25
 class Form(StrEnum):
     """How the energy is built from h.
 
-    PAPER: 1/2 |h|^2, eq. 14. With h near the noise (x - gamma_t x_0) / nu_t a score network is
-        already nearly its own energy, so this form suits a warm start.
-    SCALED: 1/2 |h|^2 / nu_t, the form of the published experiments.
-    GRADIENT_STEP: 1/2 |x - gamma_t D(x,t)|^2 / nu_t^2 with a denoiser D, preconditioned by the
-        standard deviation of the data.
+    The energy is always 1/2 |h|^2 with h near the noise (x - gamma_t x_0) / nu_t, so that a score
+    network is already nearly its own energy and suits a warm start. The forms differ in what the
+    network is asked for:
+
+    PAPER: h itself, eq. 14.
+    SCALED: nu_t^(1/2) h, so that the energy is its 1/2 |.|^2 / nu_t, as in the published
+        experiments.
+    GRADIENT_STEP: a denoiser D with h = (x - gamma_t D(x,t)) / nu_t, preconditioned by the standard
+        deviation of the data.
     """
 
     PAPER = "paper"
@@ -45,17 +49,18 @@ class Coefficients:
 def coefficients(sde: SDE, form: Form, t: Tensor) -> Coefficients:
     """Choose a, b, c so that F sees inputs, and has targets, of unit variance.
 
-    The paper's and the scaled form use velocity prediction: h = nu x + gamma F for gamma^2 + nu^2
-    = 1, so that h = x at t = 1 where the energy must be convex, and h = F at small t. The
-    gradient-step form uses D = c_skip x/gamma + c_out F with the constants of Karras et al. 2022
-    (arXiv 2206.00364, Table 1), inserted into h = (x - gamma D) / nu.
+    The paper's form uses velocity prediction: h = nu x + gamma F for gamma^2 + nu^2 = 1, so that
+    h = x at t = 1 where the energy must be convex, and h = F at small t. The scaled form divides
+    that by nu^(1/2). The gradient-step form uses D = c_skip x/gamma + c_out F with the constants of
+    Karras et al. 2022 (arXiv 2206.00364, Table 1), inserted into h = (x - gamma D) / nu.
     """
     gamma, nu = sde.mean_scale(t), sde.std(t)
     if form is Form.GRADIENT_STEP:
         total = (nu**2 + (DATA_STD * gamma) ** 2).sqrt()
         return Coefficients(nu / total**2, -DATA_STD * gamma / total, 1 / total)
     total = (nu**2 + gamma**2).sqrt()
-    return Coefficients(nu / total**2, gamma / total, 1 / total)
+    scale = nu.sqrt() if form is Form.SCALED else 1.0
+    return Coefficients(nu / total**2 / scale, gamma / total / scale, 1 / total)
 
 
 class NetworkPrior(nn.Module):
@@ -63,7 +68,8 @@ class NetworkPrior(nn.Module):
 
     Args:
         sde: the forward diffusion that the network was (or is to be) trained for.
-        network: F, mapping (B, C, H, W) and nu_t/gamma_t (B,) to (B, C, H, W).
+        network: F, mapping (B, C, H, W), nu_t/gamma_t and the noise in its input, (B,), to
+            (B, C, H, W).
         form: see `Form`.
     """
 
@@ -78,7 +84,8 @@ class NetworkPrior(nn.Module):
     def noise_prediction(self, x: Tensor, t: Tensor) -> Tensor:
         """h(x,t), near (x - gamma_t x_0)/nu_t in a trained prior; (B, C, H, W), (B,)."""
         c = coefficients(self.sde, self.form, t)
-        output = self.network(expand(c.input, x) * x, self.sde.noise_to_signal(t))
+        ratio, std = self.sde.noise_to_signal(t), c.input * self.sde.std(t)
+        output = self.network(expand(c.input, x) * x, ratio, std)
         return expand(c.skip, x) * x + expand(c.output, x) * output
 
 
@@ -93,7 +100,7 @@ class NetworkScore(NetworkPrior):
 
 
 class NetworkEnergy(NetworkPrior):
-    """energy(x,t) = 1/2 |h(x,t)|^2, or a scaled form of it; score by automatic differentiation.
+    """energy(x,t) = 1/2 |h(x,t)|^2, eq. 14; score by automatic differentiation.
 
     Works under `torch.no_grad` and inference mode, which Lightning's evaluation loops use.
     """
@@ -102,16 +109,11 @@ class NetworkEnergy(NetworkPrior):
 
     def energy(self, x: Tensor, t: Tensor) -> Tensor:
         """(B, C, H, W), (B,) -> (B,), summed in float64."""
-        energy = 0.5 * squared_norm(self.noise_prediction(x, t))
-        return energy / self.temperature(t)
-
-    def temperature(self, t: Tensor) -> Tensor:
-        """T_t in energy = -log p_t / T_t, (B,) -> (B,): 1, and nu_t for the scaled form."""
-        return self.sde.std(t) if self.form is Form.SCALED else torch.ones_like(t)
+        return 0.5 * squared_norm(self.noise_prediction(x, t))
 
     def curvature(self, t: Tensor) -> Tensor:
         """See `EnergyPrior`; (B,) -> (B,)."""
-        return 1 / (self.sde.std(t) ** 2 * self.temperature(t))
+        return 1 / self.sde.std(t) ** 2
 
     def score(self, x: Tensor, t: Tensor) -> Tensor:
         """-d energy / d x; differentiable by the parameters where gradients are enabled."""

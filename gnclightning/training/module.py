@@ -17,8 +17,8 @@ from gnclightning.training.optimizers import MuonAdam, split_parameters
 VALIDATION_TIMES = (1e-3, 1e-2, 0.05, 0.15, 0.4)
 """Times of the validation loss: noise-to-signal ratios 0.01 to 2.5 for the usual VPSDE."""
 
-BOUNDARY = ("network.enter", "network.leave", "network.embedding")
-"""Layers at the boundary of the network, which Adam trains."""
+BOUNDARY = ("network.enter", "network.linear", "network.leave", "network.embedding")
+"""Layers that read the image or the noise level, or write the result: Adam trains them."""
 
 
 @dataclass(frozen=True)
