@@ -59,7 +59,8 @@ def run_reconstruction(config: ReconstructConfig) -> None:
     geometry = build_geometry(config.geometry, images)
     prior, metadata = build_prior(config, images)
     _check_tv(config)
-    operator = Radon(geometry).to(device)
+    # Within a run lengths are in pixels: steps, weights and safeguards do not depend on a unit.
+    operator = Radon(geometry.in_pixels()).to(device)
     solver = build_method(config, operator, prior.to(device))
     chosen = [*build_baselines(config, operator), solver]
     scanner = build_scanner(config, operator)
@@ -182,7 +183,7 @@ def build_scanner(config: ReconstructConfig, operator: Radon) -> Scanner:
     return Scanner(
         operator,
         relative=noise.relative if noise.absolute is None else None,
-        absolute=noise.absolute,
+        absolute=None if noise.absolute is None else noise.absolute / config.geometry.pixel_size,
         noise_seed=config.seed if noise.seed is None else noise.seed,
         start_seed=config.seed if config.start_seed is None else config.start_seed,
         filter=config.fbp.filter,

@@ -7,12 +7,15 @@ import torch
 from torch import Tensor
 
 from gnclightning.problem import Ray
+from gnclightning.reconstruction.certification import verdict
 from gnclightning.solvers import (
     Armijo,
     BarzilaiBorweinFirstStep,
+    ConstantStep,
     FixedFirstStep,
     Safeguard,
     certify,
+    gnc_flow,
     gradient_like,
     log_schedule,
     preconditioned,
@@ -224,3 +227,16 @@ def test_a_fallback_is_counted_as_one_projection_more():
     solution = solve(safe, objective, start())
     made = objective.operator.applications - before
     assert int(solution.state.operator_evaluations.sum()) == made
+
+
+def test_constant_steps_are_not_certified_as_armijo_steps():
+    """Also where all descended and f fell all the way, as at this tiny step."""
+    schedule = torch.full((10,), T_MIN, dtype=torch.float64)
+    flow = gnc_flow(schedule, search=ConstantStep(), first_step=FixedFirstStep(1e-3))
+    found = solve(flow, problem(), start()).certificate
+    assert found.descent_share.eq(1).all()
+    assert found.monotone.all()
+    assert found.armijo_share.isnan().all()
+    assert found.armijo_sum.isnan().all()
+    assert not found.gradient_like.any()
+    assert "steps followed no rule" in verdict(found)

@@ -174,6 +174,9 @@ def test_lengths_scale(geometry, factor):
     expected = factor * Radon(geometry, F64)(x)
     scaled = Radon(replace(geometry, **lengths), F64)(x)
     torch.testing.assert_close(scaled, expected, rtol=1e-9, atol=1e-9)
+    size = geometry.pixel_size
+    in_pixels = Radon(geometry.in_pixels(), F64)(x)
+    torch.testing.assert_close(size * in_pixels, Radon(geometry, F64)(x), rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("memory_limit", [None, 0])

@@ -33,7 +33,7 @@ from gnclightning.networks import UNet, UNetConfig
 from gnclightning.operators import ParallelBeam2D, Radon, fbp
 from gnclightning.priors import NetworkEnergy, load_prior
 from gnclightning.reconstruction.measurement import Stream, image_seed
-from gnclightning.reconstruction.methods import Outcome, Step, TotalVariation, random_start
+from gnclightning.reconstruction.methods import Outcome, Step, random_start
 from gnclightning.reconstruction.progress import ProgressBar
 from gnclightning.reconstruction.records import BatchResult, MethodResult, MetricsRow
 from gnclightning.reconstruction.runner import Observer
@@ -404,18 +404,24 @@ class TestBuilding:
         unscaled = AlphaConfig().weight * batch.sigma_y**2 * energy.energy(batch.truth, t)
         assert (found / unscaled - 1).abs().min() > 1e-3
 
-    def test_tv_weight_does_not_depend_on_the_unit_of_length(self):
-        """In other units A, y and the noise scale alike, and the image stays what it is."""
-        images = build_images(configure(Path("unused"), Path("unused")))
-        found = []
-        for size in (1.0, 0.25):
-            geometry = build_geometry(GeometryConfig(angles=20, pixel_size=size), images)
-            overrides = ["geometry.angles=20", f"geometry.pixel_size={size}"]
-            scanner = build_scanner(load_reconstruct_config(None, overrides), Radon(geometry))
-            (batch,) = scanner.batches(images, 8)
-            method = TotalVariation(scanner.operator, weight=None, iterations=100)
-            found.append(method(batch, lambda step: None).x)
-        torch.testing.assert_close(found[1], found[0], atol=1e-3, rtol=0)
+
+@pytest.mark.parametrize("solver", ["preconditioned", "gradient_like"])
+@pytest.mark.parametrize("noise", [1.0, None])
+def test_a_run_does_not_depend_on_the_unit_of_length(solver, noise, prior, tmp_path):
+    """Reconstructions and traces are the same; sinograms and their noise are in the unit asked."""
+    found = []
+    for size, unit in ((1.0, "pixel"), (100.0, "um")):
+        path = tmp_path / unit
+        level = [] if noise is None else [f"noise.absolute={noise * size}"]
+        lengths = [f"geometry.pixel_size={size}", f"geometry.unit={unit}"]
+        run(prior, path, f"solver.name={solver}", *lengths, *level)
+        found.append((arrays(path), table(path / "trace.csv")))
+    (pixels, trace), (micrometres, other) = found
+    for name in ("fbp", "tv", solver):
+        np.testing.assert_allclose(micrometres[name], pixels[name], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(micrometres["sinogram"], 100 * pixels["sinogram"], rtol=1e-4)
+    objectives = [[float(row["objective"]) for row in rows] for rows in (trace, other)]
+    np.testing.assert_allclose(*objectives, rtol=1e-4)
 
 
 class Fake:

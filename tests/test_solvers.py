@@ -361,7 +361,22 @@ def test_barzilai_borwein_is_rejected_where_it_is_negative_or_undefined():
     assert rule(nan, torch.tensor([0.25]).double(), scale).item() == 0.5
     assert rule(nan, torch.tensor([0.0]).double(), scale).item() == 0.3
     assert rule(torch.tensor([1.0]).double(), nan, scale).item() == 8.0
-    assert rule(torch.tensor([1e30]).double(), nan, scale).item() == 1e10
+
+
+@pytest.mark.parametrize(("proposed", "tried"), [(1e30, 1e10), (1e-30, 1e-10), (0.3, 0.3)])
+def test_the_first_trial_is_bounded_whatever_was_proposed(proposed, tried):
+    seen = []
+
+    class Spy(Armijo):
+        def __call__(self, problem, point, ray, step, reference, slope):
+            seen.append(step)
+            return super().__call__(problem, point, ray, step, reference, slope)
+
+    first = FixedFirstStep(proposed)
+    solver = dataclasses.replace(solvers()["gradient_like"], first_step=first, search=Spy(C))
+    objective = problem()
+    solver.step(objective, solver.init(objective, start()))
+    assert seen[0].tolist() == [tried] * 5
 
 
 def test_nonmonotone_search_may_rise_but_not_above_recent_values():

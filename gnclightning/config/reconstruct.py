@@ -137,7 +137,7 @@ class TVConfig(Section):
     """Total variation, the method to compare with."""
 
     weight: float | None = bounded(None, "> 0")
-    """Weight of the total variation; null: from the noise level."""
+    """Weight of the total variation, lengths in pixels; null: from the noise level."""
     iterations: int = bounded(400, ">= 1")
     """Iterations of the primal-dual method."""
 

@@ -7,7 +7,7 @@ is centred at the origin; row 0 is at the top, x points right and y points up.
 import math
 import numbers
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
 import torch
@@ -113,6 +113,11 @@ class ParallelBeam2D:
         """Plain numbers, strings and lists, fit for JSON and for attributes in files."""
         lists = {"image_shape": list(self.image_shape), "angles": list(self.angles)}
         return asdict(self) | lists
+
+    def in_pixels(self) -> Self:
+        """The same geometry with the pixel as its unit of length; sinograms shrink likewise."""
+        spacing = self.detector_spacing / self.pixel_size
+        return replace(self, detector_spacing=spacing, pixel_size=1.0, unit="pixel")
 
     @property
     def range_shape(self) -> tuple[int, int]:

@@ -64,11 +64,13 @@ def verdict(certificate: Certificate) -> str:
             f"{good} of {runs} runs gradient-like: every direction descended, every step satisfied "
             f"Armijo's rule, no search failed; {stationary}"
         )
+    steps = f"steps satisfied Armijo's rule in {_percent(certificate.armijo_share)}"
+    if bool(certificate.armijo_sum.isnan().all()):
+        steps = "steps followed no rule"
     return (
         f"{good} of {runs} runs gradient-like: directions descended in "
-        f"{_percent(certificate.descent_share)} of the iterations, steps satisfied Armijo's rule "
-        f"in {_percent(certificate.armijo_share)}, {int(certificate.failures.sum())} searches "
-        f"failed; {stationary}"
+        f"{_percent(certificate.descent_share)} of the iterations, {steps}, "
+        f"{int(certificate.failures.sum())} searches failed; {stationary}"
     )
 
 

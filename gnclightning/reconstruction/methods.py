@@ -116,16 +116,12 @@ class TotalVariation:
 
     def __call__(self, measured: MeasuredBatch, callback: Callback) -> Outcome:
         """See `Method`."""
-        weight = self._from_noise(measured.sigma_y) if self.weight is None else self.weight
+        angles = len(self.operator.geometry.angles)
+        weight = tv_weight(measured.sigma_y, angles) if self.weight is None else self.weight
         found = total_variation(self.operator, measured.y, weight, self.iterations)
         status = [Status.BUDGET_SPENT.label] * len(found.image)
         none = torch.zeros_like(found.iterations)
         return Outcome(found.image, status, found.iterations, none, 2 * found.iterations)
-
-    def _from_noise(self, sigma_y: Tensor) -> Tensor:
-        """`tv_weight` is for pixels of size 1; the columns of A are longer for larger ones."""
-        geometry = self.operator.geometry
-        return geometry.pixel_size * tv_weight(sigma_y, len(geometry.angles))
 
 
 @dataclass(frozen=True)

@@ -65,8 +65,8 @@ class MeasuredBatch:
     Attributes:
         names: one per image.
         truth: the images (B, 1, H, W), float32.
-        y: noisy sinograms (B, 1, angles, detectors).
-        sigma_y: standard deviation of the noise, (B,) float64.
+        y: noisy sinograms (B, 1, angles, detectors), lengths in pixels.
+        sigma_y: standard deviation of their noise, (B,) float64.
         fbp: filtered back-projections of `y`, (B, 1, H, W).
         start_seeds: seeds of the random starts, one per image.
     """

@@ -53,7 +53,7 @@ class RunFolder(Observer):
 
     Args:
         path: the run folder, see `folder.create_folder`.
-        geometry: of all sinograms.
+        geometry: of all sinograms, which are written in its unit of length.
         units: of images and lengths.
         images: number of images of the whole run.
         device: that the run uses.
@@ -113,7 +113,7 @@ class RunFolder(Observer):
         batches = [result.batch for result in self._results]
         tensors = {
             "ground_truth": [batch.truth for batch in batches],
-            "sinogram": [batch.y for batch in batches],
+            "sinogram": [self._geometry.pixel_size * batch.y for batch in batches],
             "fbp": [batch.fbp for batch in batches],
         }
         for parts in zip(*(result.methods for result in self._results), strict=True):
@@ -132,7 +132,8 @@ class RunFolder(Observer):
             "angle_unit": "radian",
             "length_unit": self._units.length,
             "intensity_unit": self._units.intensity,
-            "sigma_y": torch.cat([batch.sigma_y for batch in batches]).numpy(),
+            "sigma_y": self._geometry.pixel_size
+            * torch.cat([batch.sigma_y for batch in batches]).numpy(),
             "image_names": list(chain.from_iterable(batch.names for batch in batches)),
             "version": __version__,
         }

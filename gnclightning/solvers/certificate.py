@@ -27,10 +27,11 @@ class Certificate:
         length_bound: largest |d| / |grad f|, its kappa_2: finite for (a).
         fallbacks: iterations whose direction the safeguard replaced by -grad f.
         armijo_share: share of accepted steps with f_new <= reference + c step <grad f, d>,
-            re-computed from the recorded numbers. NaN if no step was accepted.
+            re-computed from the recorded numbers. NaN if no step was accepted, and where steps
+            follow no such rule.
         armijo_sum: sum of -c step <grad f, d>, which a monotone Armijo rule keeps below
             `decrease`: where all directions descend and f is bounded below the sum converges,
-            Zoutendijk's argument.
+            Zoutendijk's argument. NaN without that rule.
         decrease: f(x_1) - f at the end.
         monotone: f never rose.
         relative_stationarity: |grad f(x)| / |grad f(x_1)| at the end.
@@ -62,7 +63,7 @@ class Certificate:
 
 def certify(
     trace: list[Record],
-    c: float,
+    c: float | None,
     t_min: float,
     initial_value: Tensor,
     initial_gradient_norm: Tensor,
@@ -72,7 +73,7 @@ def certify(
 
     Args:
         trace: the records of all iterations.
-        c: the constant of Armijo's rule that the steps should satisfy.
+        c: the constant of Armijo's rule that the steps should satisfy; None if they follow none.
         t_min: f = F(., t_min).
         initial_value: f(x_1), (B,).
         initial_gradient_norm: |grad f(x_1)|, (B,).
@@ -90,9 +91,10 @@ def certify(
     filled = _carry_forward(torch.cat([initial_value[None], value]))
     recent = [filled[max(0, k + 1 - memory) : k + 1].amax(0) for k in range(len(trace))]
     reference = torch.stack(recent)
-    armijo = value <= reference + c * step * slope + ROUNDING * reference.abs()
+    promised = -step * slope * (torch.nan if c is None else c)
+    armijo = value <= reference - promised + ROUNDING * reference.abs()
     descent_share = _share(slope < 0, active)
-    armijo_share = _share(armijo, accepted)
+    armijo_share = _share(armijo, accepted & promised.isfinite())
     failures = (active & ~(step > 0)).sum(0)
     norms = torch.cat([initial_gradient_norm[None], torch.stack([r.gradient_norm for r in trace])])
     norms = _carry_forward(norms)
@@ -105,7 +107,7 @@ def certify(
         length_bound=_extreme(length / old, active, largest=True),
         fallbacks=torch.stack([r.fallback for r in trace]).sum(0),
         armijo_share=armijo_share,
-        armijo_sum=(-c * step * slope).where(accepted, 0).sum(0),
+        armijo_sum=promised.where(accepted, 0).sum(0),
         decrease=filled[0] - filled[-1],
         monotone=(filled[1:] <= filled[:-1] + ROUNDING * filled[:-1].abs()).all(0),
         relative_stationarity=norms[-1] / norms[0],

@@ -115,8 +115,8 @@ class FixedFirstStep:
         return torch.full_like(last, self.value)
 
 
-SMALLEST, LARGEST = 1e-10, 1e10
-"""Safeguards of a Barzilai-Borwein step."""
+SMALLEST_STEP, LARGEST_STEP = 1e-10, 1e10
+"""Bounds on the first trial of a line search; a Barzilai-Borwein step can be anything."""
 
 
 @dataclass(frozen=True)
@@ -134,8 +134,7 @@ class BarzilaiBorweinFirstStep:
     def __call__(self, proposal: Tensor, last: Tensor, scale: Tensor) -> Tensor:
         """See `FirstStep`."""
         fallback = torch.where(last > 0, 2 * last, self.initial)
-        step = torch.where(proposal > 0, self.factor * proposal / scale, fallback)
-        return step.clamp(SMALLEST, LARGEST)
+        return torch.where(proposal > 0, self.factor * proposal / scale, fallback)
 
 
 def barzilai_borwein(old: Point, new: Point) -> Tensor:

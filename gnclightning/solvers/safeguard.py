@@ -13,6 +13,7 @@ class Safeguard:
     bounded away from 0, so admitted directions satisfy (a) and (b) of Definition 3.1 (arXiv
     2404.18699), whatever schedule, metric or quasi-Newton rule they come from. The defaults only
     exclude what rounding could produce: theory asks that there are constants, not for their size.
+    They are absolute, made for an A with lengths in pixels, whose norm is about 100.
 
     Attributes:
         kappa_1: in (0, 1], so that -grad f is admitted; at most t_min for the directions

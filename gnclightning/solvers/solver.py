@@ -7,6 +7,8 @@ from torch import Tensor
 
 from gnclightning.problem import Batch, Point, Problem, Ray, positions
 from gnclightning.solvers.directions import (
+    LARGEST_STEP,
+    SMALLEST_STEP,
     Direction,
     FirstStep,
     Vector,
@@ -84,9 +86,9 @@ class Solver:
     tolerance: float = 0.0
 
     @property
-    def sufficient_decrease(self) -> float:
-        """Armijo's constant that each step should satisfy; 0, plain decrease, without a rule."""
-        return self.search.c if isinstance(self.search, Armijo) else 0.0
+    def sufficient_decrease(self) -> float | None:
+        """The constant of Armijo's rule, which each step satisfies; None without that rule."""
+        return self.search.c if isinstance(self.search, Armijo) else None
 
     def init(self, problem: Problem, x: Tensor) -> SolverState:
         """The state before the first iteration: one evaluation of f and its gradient."""
@@ -125,6 +127,7 @@ class Solver:
         trial = self.first_step(state.proposal, state.step_size, self.direction.scale(t))
         # Along -grad f the Barzilai-Borwein step fits, whatever the direction's own scale is.
         trial = torch.where(chosen.fallback & (state.proposal > 0), state.proposal, trial)
+        trial = trial.clamp(SMALLEST_STEP, LARGEST_STEP)
         reference = state.recent.amax(1)
         found = self.search(problem, point, chosen.ray, trial, reference, chosen.slope)
         after = self._advance(state, chosen, found)
