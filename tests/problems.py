@@ -1,4 +1,4 @@
-"""Small problems with known answers, shared by solver tests."""
+"""Small problems with known answers, and solvers for them, shared by tests."""
 
 import torch
 from torch import Tensor
@@ -7,8 +7,20 @@ from gnclightning.objectives import Alpha, GraduatedObjective
 from gnclightning.operators import Matrix
 from gnclightning.priors import GaussianMixture
 from gnclightning.sde import SDE, VPSDE
+from gnclightning.solvers import (
+    Armijo,
+    BarzilaiBorweinFirstStep,
+    ConstantStep,
+    FixedFirstStep,
+    Solver,
+    gnc_flow,
+    gradient_descent,
+    gradient_like,
+    log_schedule,
+    preconditioned,
+)
 
-T_MIN = 1e-2
+T_MIN, C = 1e-2, 1e-3
 
 
 class CountedMatrix(Matrix):
@@ -79,3 +91,19 @@ def problem(
 
 def start(batch: int = 5, n: int = 6, seed: int = 3) -> Tensor:
     return 2 * random(batch, n, seed=seed)
+
+
+def solvers(steps: int = 25) -> dict[str, Solver]:
+    """One of each kind."""
+    schedule = log_schedule(1.0, T_MIN, steps)
+    bb = BarzilaiBorweinFirstStep(0.1, 4.0)
+    return {
+        "gnc_flow": gnc_flow(schedule, search=Armijo(C), first_step=bb),
+        "constant": gnc_flow(schedule, search=ConstantStep(), first_step=FixedFirstStep(0.02)),
+        "gradient_like": gradient_like(schedule, search=Armijo(C), first_step=bb),
+        "nonmonotone": gradient_like(schedule, search=Armijo(C), first_step=bb, memory=4),
+        "preconditioned": preconditioned(
+            schedule, search=Armijo(C), first_step=FixedFirstStep(1.0)
+        ),
+        "gradient_descent": gradient_descent(T_MIN, steps, search=Armijo(C), first_step=bb),
+    }

@@ -10,9 +10,12 @@ import torch
 from numpy.typing import NDArray
 
 from gnclightning.build import run_reconstruction
+from gnclightning.build_reconstruction import build_geometry, build_images, build_scanner
 from gnclightning.config import ReconstructConfig, load_reconstruct_config
 from gnclightning.networks import UNet, UNetConfig
+from gnclightning.operators import Radon
 from gnclightning.priors import NetworkEnergy, NetworkPrior, PriorMetadata, save_prior
+from gnclightning.reconstruction.records import MeasuredBatch
 from gnclightning.sde import SDE, VPSDE
 
 PHANTOMS = ("data.name=ellipses", "data.size=32", "data.count=3")
@@ -74,6 +77,14 @@ def run(prior: Path, output: Path, *overrides: str, data: Sequence[str] = PHANTO
     """Do a fast run; its folder."""
     run_reconstruction(configure(prior, output, *overrides, data=data))
     return output
+
+
+def measured(prior: Path, *overrides: str) -> list[MeasuredBatch]:
+    """The measured batches of a fast run."""
+    config = configure(prior, Path("unused"), *overrides)
+    images = build_images(config)
+    operator = Radon(build_geometry(config.geometry, images))
+    return list(build_scanner(config, operator).batches(images, config.batch_size))
 
 
 def table(path: Path) -> list[dict[str, str]]:

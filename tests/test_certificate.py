@@ -21,9 +21,8 @@ from gnclightning.solvers import (
     preconditioned,
     solve,
 )
-from problems import T_MIN, problem, start
+from problems import T_MIN, C, problem, solvers, start
 
-C = 1e-3
 BB = BarzilaiBorweinFirstStep(0.1, 4.0)
 SCHEDULE = log_schedule(1.0, T_MIN, 25)
 
@@ -240,3 +239,44 @@ def test_constant_steps_are_not_certified_as_armijo_steps():
     assert found.armijo_sum.isnan().all()
     assert not found.gradient_like.any()
     assert "steps followed no rule" in verdict(found)
+
+
+def test_certificate_does_not_trust_the_recorded_reference():
+    """A step that only a too generous reference would allow is found out."""
+    objective = problem()
+    solution = solve(solvers()["nonmonotone"], objective, start())
+    norm0 = solution.state.initial_gradient_norm
+    values = objective.evaluate(start()).value
+    assert certify(solution.trace, C, T_MIN, values, norm0, memory=4).armijo_share.eq(1).all()
+    record = solution.trace[5]
+    broken = dataclasses.replace(record, value=record.value + 1e6, reference=record.value + 2e6)
+    planted = [*solution.trace[:5], broken, *solution.trace[6:]]
+    assert (certify(planted, C, T_MIN, values, norm0, memory=4).armijo_share < 1).all()
+
+
+@pytest.mark.parametrize("field", ["slope", "value", "step_size"])
+def test_certificate_fails_on_a_planted_violation(field):
+    objective = problem()
+    solution = solve(solvers()["gradient_like"], objective, start())
+    initial = objective.evaluate(start())
+    norm0 = solution.state.initial_gradient_norm
+    good = certify(solution.trace, C, T_MIN, initial.value, norm0)
+    assert good.gradient_like.all()
+    assert good.monotone.all()
+    row = torch.tensor([2])
+    broken = list(solution.trace)
+    planted = {"slope": 1.0, "value": 1e6, "step_size": 0.0}[field]
+    value = getattr(broken[5], field).index_fill(0, row, planted)
+    broken[5] = dataclasses.replace(broken[5], **{field: value})
+    bad = certify(broken, C, T_MIN, initial.value, norm0)
+    assert bad.gradient_like.tolist() == [True, True, False, True, True]
+
+
+def test_certificate_reports_stationarity_at_the_end():
+    objective = problem()
+    solution = solve(solvers()["preconditioned"], objective, start())
+    final = objective.evaluate(solution.x).gradient.norm(dim=1)
+    first = objective.evaluate(start()).gradient.norm(dim=1)
+    torch.testing.assert_close(
+        solution.certificate.relative_stationarity, final / first, rtol=1e-6, atol=0
+    )

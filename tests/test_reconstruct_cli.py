@@ -27,11 +27,6 @@ from run_folders import COUNT, settings, table, tiny_prior
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture(scope="module")
-def prior(tmp_path_factory) -> Path:
-    return tiny_prior(tmp_path_factory.mktemp("prior") / "tiny.safetensors")
-
-
 @pytest.fixture
 def refused(tmp_path, capsys, monkeypatch):
     """Checks that a run is refused with one line that holds all parts, before any work."""

@@ -10,41 +10,17 @@ from hypothesis import strategies as st
 
 from gnclightning.solvers import (
     Armijo,
-    BarzilaiBorweinFirstStep,
-    ConstantStep,
     FixedFirstStep,
     SolverState,
     Status,
-    certify,
-    gnc_flow,
     gradient_descent,
     gradient_like,
     iterate,
     linear_schedule,
     log_schedule,
-    preconditioned,
     solve,
 )
-from gnclightning.solvers.directions import barzilai_borwein
-from problems import T_MIN, problem, start
-
-C = 1e-3
-
-
-def solvers(steps: int = 25) -> dict:
-    schedule = log_schedule(1.0, T_MIN, steps)
-    bb = BarzilaiBorweinFirstStep(0.1, 4.0)
-    return {
-        "gnc_flow": gnc_flow(schedule, search=Armijo(C), first_step=bb),
-        "constant": gnc_flow(schedule, search=ConstantStep(), first_step=FixedFirstStep(0.02)),
-        "gradient_like": gradient_like(schedule, search=Armijo(C), first_step=bb),
-        "nonmonotone": gradient_like(schedule, search=Armijo(C), first_step=bb, memory=4),
-        "preconditioned": preconditioned(
-            schedule, search=Armijo(C), first_step=FixedFirstStep(1.0)
-        ),
-        "gradient_descent": gradient_descent(T_MIN, steps, search=Armijo(C), first_step=bb),
-    }
-
+from problems import T_MIN, C, problem, solvers, start
 
 NAMES = list(solvers())
 ARMIJO = [n for n in NAMES if n != "constant"]
@@ -332,115 +308,3 @@ def test_backtracking_shrinks_until_accepted():
     point = objective.evaluate(x)
     longer = objective.move(point, objective.ray(-point.gradient), 2 * record.step_size)
     assert (longer.value > point.value + C * 2 * record.step_size * record.slope).all()
-
-
-def test_barzilai_borwein_on_a_quadratic_lies_between_inverse_curvatures():
-    objective = problem(gaussian=True)
-    old = objective.evaluate(start(seed=3))
-    new = objective.evaluate(start(seed=4))
-    step = barzilai_borwein(old, new)
-    t = torch.tensor([T_MIN], dtype=torch.float64)
-    sde, matrix = objective.alpha.sde, objective.operator.matrix
-    weight = objective.alpha(t) / (sde.mean_scale(t) ** 2 + sde.std(t) ** 2)
-    curvatures = torch.linalg.eigvalsh(
-        matrix.mT @ matrix + weight * torch.eye(6, dtype=torch.float64)
-    )
-    assert (step >= 1 / curvatures.max()).all()
-    assert (step <= 1 / curvatures.min()).all()
-
-
-def test_barzilai_borwein_is_rejected_where_it_is_negative_or_undefined():
-    objective = problem(gaussian=True)
-    old, new = objective.evaluate(start(seed=3)), objective.evaluate(start(seed=4))
-    concave = dataclasses.replace(new, gradient=2 * old.gradient - new.gradient)
-    assert barzilai_borwein(old, concave).isnan().all()
-    assert barzilai_borwein(old, old).isnan().all()
-    rule = BarzilaiBorweinFirstStep(initial=0.3, factor=4.0)
-    nan, scale = torch.tensor([torch.nan]).double(), torch.tensor([0.5]).double()
-    assert rule(nan, nan, scale).item() == 0.3
-    assert rule(nan, torch.tensor([0.25]).double(), scale).item() == 0.5
-    assert rule(nan, torch.tensor([0.0]).double(), scale).item() == 0.3
-    assert rule(torch.tensor([1.0]).double(), nan, scale).item() == 8.0
-
-
-@pytest.mark.parametrize(("proposed", "tried"), [(1e30, 1e10), (1e-30, 1e-10), (0.3, 0.3)])
-def test_the_first_trial_is_bounded_whatever_was_proposed(proposed, tried):
-    seen = []
-
-    class Spy(Armijo):
-        def __call__(self, problem, point, ray, step, reference, slope):
-            seen.append(step)
-            return super().__call__(problem, point, ray, step, reference, slope)
-
-    first = FixedFirstStep(proposed)
-    solver = dataclasses.replace(solvers()["gradient_like"], first_step=first, search=Spy(C))
-    objective = problem()
-    solver.step(objective, solver.init(objective, start()))
-    assert seen[0].tolist() == [tried] * 5
-
-
-def test_nonmonotone_search_may_rise_but_not_above_recent_values():
-    objective, x = problem(batch=60), start(60)
-    solver = dataclasses.replace(
-        solvers(40)["nonmonotone"], first_step=BarzilaiBorweinFirstStep(0.5, 40.0)
-    )
-    solution = solve(solver, objective, x)
-    values = torch.stack([objective.evaluate(x).value] + [r.value for r in solution.trace])
-    rises = (values[1:] > values[:-1]).sum()
-    assert rises > 0
-    for i, record in enumerate(solution.trace):
-        ceiling = values[max(0, i - 3) : i + 1].amax(0)
-        assert (record.value <= ceiling + 1e-9)[record.active].all()
-
-
-def test_schedules():
-    linear = linear_schedule(1.0, 0.01, 12)
-    torch.testing.assert_close(linear.diff(), torch.full((11,), -0.09).double())
-    log = log_schedule(1.0, 0.01, 12)
-    torch.testing.assert_close(log[1:] / log[:-1], torch.full((11,), 0.01 ** (1 / 11)).double())
-    assert linear[-1] == log[-1] == 0.01
-    with pytest.raises(ValueError, match="0 < t_min <= t_max"):
-        log_schedule(0.1, 0.5, 4)
-    with pytest.raises(ValueError, match="at least one step"):
-        linear_schedule(1.0, 0.5, 0)
-
-
-def test_certificate_does_not_trust_the_recorded_reference():
-    """A step that only a too generous reference would allow is found out."""
-    objective = problem()
-    solution = solve(solvers()["nonmonotone"], objective, start())
-    norm0 = solution.state.initial_gradient_norm
-    values = objective.evaluate(start()).value
-    assert certify(solution.trace, C, T_MIN, values, norm0, memory=4).armijo_share.eq(1).all()
-    record = solution.trace[5]
-    broken = dataclasses.replace(record, value=record.value + 1e6, reference=record.value + 2e6)
-    planted = [*solution.trace[:5], broken, *solution.trace[6:]]
-    assert (certify(planted, C, T_MIN, values, norm0, memory=4).armijo_share < 1).all()
-
-
-@pytest.mark.parametrize("field", ["slope", "value", "step_size"])
-def test_certificate_fails_on_a_planted_violation(field):
-    objective = problem()
-    solution = solve(solvers()["gradient_like"], objective, start())
-    initial = objective.evaluate(start())
-    norm0 = solution.state.initial_gradient_norm
-    good = certify(solution.trace, C, T_MIN, initial.value, norm0)
-    assert good.gradient_like.all()
-    assert good.monotone.all()
-    row = torch.tensor([2])
-    broken = list(solution.trace)
-    planted = {"slope": 1.0, "value": 1e6, "step_size": 0.0}[field]
-    value = getattr(broken[5], field).index_fill(0, row, planted)
-    broken[5] = dataclasses.replace(broken[5], **{field: value})
-    bad = certify(broken, C, T_MIN, initial.value, norm0)
-    assert bad.gradient_like.tolist() == [True, True, False, True, True]
-
-
-def test_certificate_reports_stationarity_at_the_end():
-    objective = problem()
-    solution = solve(solvers()["preconditioned"], objective, start())
-    final = objective.evaluate(solution.x).gradient.norm(dim=1)
-    first = objective.evaluate(start()).gradient.norm(dim=1)
-    torch.testing.assert_close(
-        solution.certificate.relative_stationarity, final / first, rtol=1e-6, atol=0
-    )

@@ -12,15 +12,10 @@ from rich.console import Console
 from gnclightning.reconstruction.runner import Observer
 from gnclightning.reconstruction.tracking import COLUMNS, Tracking
 from gnclightning.reconstruction.writers import RunFolder
-from run_folders import COUNT, STEPS, column, run, table, tiny_prior
+from run_folders import COUNT, STEPS, column, run, table
 from wandb_files import Logged
 
 OFFLINE = ("logger.mode=offline", "methods=[]")
-
-
-@pytest.fixture(scope="module")
-def prior(tmp_path_factory) -> Path:
-    return tiny_prior(tmp_path_factory.mktemp("prior") / "tiny.safetensors")
 
 
 @pytest.fixture(scope="module")
