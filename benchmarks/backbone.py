@@ -22,7 +22,37 @@ from gnclightning.priors import NetworkScore
 from gnclightning.sde import VPSDE
 
 TIMES = (1e-3, 1e-2, 0.05, 0.15, 0.4)
-BATCH = 8
+BATCH, VALIDATION = 8, 32
+
+
+def diffusers_model(channels: int, size: int, **options: str) -> nn.Module:
+    """A `UNet2DModel` of about as many parameters as `UNet`, without attention."""
+    from diffusers import UNet2DModel
+
+    return UNet2DModel(
+        sample_size=size,
+        in_channels=channels,
+        out_channels=channels,
+        block_out_channels=(32, 64, 64, 64),
+        layers_per_block=1,
+        norm_num_groups=8,
+        down_block_types=("DownBlock2D",) * 4,
+        up_block_types=("UpBlock2D",) * 4,
+        add_attention=False,
+        **options,
+    )
+
+
+class InShell(UNet):
+    """diffusers' U-Net as the core of ours, with the same noise-level embedding."""
+
+    def __init__(self) -> None:
+        super().__init__(UNetConfig(blocks=(0, 0, 0, 0)))
+        del self.shrink, self.grow
+        self.model = diffusers_model(self.config.channels, 64, class_embed_type="identity")
+
+    def _core(self, h: Tensor, embedding: Tensor) -> Tensor:
+        return self.model(h, 0, class_labels=embedding).sample
 
 
 class Diffusers(nn.Module):
@@ -30,21 +60,9 @@ class Diffusers(nn.Module):
 
     def __init__(self, unshuffle: int):
         super().__init__()
-        from diffusers import UNet2DModel
-
         self.config = UNetConfig(unshuffle=unshuffle)
         self.unshuffle = unshuffle
-        self.model = UNet2DModel(
-            sample_size=128 // unshuffle,
-            in_channels=unshuffle**2,
-            out_channels=unshuffle**2,
-            block_out_channels=(32, 64, 64, 64),
-            layers_per_block=1,
-            norm_num_groups=8,
-            down_block_types=("DownBlock2D",) * 4,
-            up_block_types=("UpBlock2D",) * 4,
-            add_attention=False,
-        )
+        self.model = diffusers_model(unshuffle**2, 128 // unshuffle)
 
     def forward(self, x: Tensor, noise_to_signal: Tensor, noise_std: Tensor) -> Tensor:
         """As `UNet`: the embedding is given a monotone function of the noise level."""
@@ -55,7 +73,7 @@ class Diffusers(nn.Module):
 
 def validation_loss(prior: NetworkScore) -> list[float]:
     """Noise-prediction error at `TIMES` on fixed phantoms and noise."""
-    x = torch.from_numpy(phantoms(range(32), 0, "validation"))
+    x = torch.from_numpy(phantoms(range(VALIDATION), 0, "validation"))
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         losses = [
@@ -94,17 +112,22 @@ def main() -> None:
     seconds = parser.parse_args().seconds
     arms: dict[str, Callable[[], nn.Module]] = {
         "gnclightning UNet, unshuffle 2": lambda: UNet(UNetConfig()),
+        "diffusers UNet2DModel in its shell": InShell,
         "diffusers UNet2DModel, unshuffle 2": lambda: Diffusers(2),
         "diffusers UNet2DModel, full resolution": lambda: Diffusers(1),
     }
-    print("| network | parameters | images | ms/image, training |", *TIMES, "", sep=" | ")
+    print("| network | parameters | images | ms/image: training | evaluation |", end=" ")
+    print(*(f"t = {t:g}" for t in TIMES), "", sep=" | ")
     for name, make in arms.items():
         torch.manual_seed(0)
         prior = NetworkScore(VPSDE(), make())  # pyright: ignore[reportArgumentType]
         images, cost = train(prior, seconds)
         size = sum(p.numel() for p in prior.parameters())
+        start = time.process_time()
         losses = " | ".join(f"{loss:.4f}" for loss in validation_loss(prior))
-        print(f"| {name} | {size / 1e6:.2f} M | {images} | {cost:.1f} | {losses} |", flush=True)
+        forward = 1e3 * (time.process_time() - start) / (len(TIMES) * VALIDATION)
+        row = f"{size / 1e6:.2f} M | {images} | {cost:.1f} | {forward:.1f} | {losses}"
+        print(f"| {name} | {row} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """From a `ReconstructConfig` to a run folder: checks and builds everything, then runs it."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
 from math import ceil, hypot
@@ -41,6 +40,7 @@ from gnclightning.reconstruction.runner import Observer, run
 from gnclightning.reconstruction.table import FinalTable
 from gnclightning.reconstruction.tracking import Tracking
 from gnclightning.reconstruction.writers import RunFolder, Units, estimate_size
+from gnclightning.tensors import full_float32
 from gnclightning.tracking import check_mode, open_logger
 
 
@@ -65,7 +65,7 @@ def run_reconstruction(config: ReconstructConfig) -> None:
     chosen = [*build_baselines(config, operator), solver]
     scanner = build_scanner(config, operator)
     scanner.check(images)
-    with _full_float32():
+    with full_float32():
         first = next(scanner.batches(images, 1))
         check_gradient(solver.objective(first), solver.start(first))
     size = estimate_size(len(images), geometry, len(chosen), config.solver.steps)
@@ -77,7 +77,7 @@ def run_reconstruction(config: ReconstructConfig) -> None:
         RunFolder(folder, geometry, units, len(images), device),
         *_console_observers(config, folder, len(images)),
     ]
-    with _full_float32():
+    with full_float32():
         run(scanner.batches(images, config.batch_size), chosen, observers)
 
 
@@ -158,6 +158,7 @@ def build_method(
         solver=build_solver(solver),
         objective=build_objective(solver, operator, regulariser, alpha),
         start=methods.fbp_start if config.start == "fbp" else methods.random_start,
+        denoise=solver.final_denoising,
         inspect=(lambda x: inspect(regulariser, x, solver.t_min)) if full else None,
     )
 
@@ -222,15 +223,3 @@ def _check_tv(config: ReconstructConfig) -> None:
             "tv.weight=null derives the weight from the noise level, which is 0: give "
             "tv.weight=NUMBER, or leave tv out with methods=[fbp]"
         )
-
-
-@contextmanager
-def _full_float32() -> Iterator[None]:
-    """No TensorFloat-32, whose 10 bits are too few for line searches; reproducible convolutions."""
-    precision = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(precision)

@@ -259,12 +259,16 @@ def _loggers(config: TrainConfig, output: Path) -> list[Logger]:
     return [csv, open_logger(logger.mode, logger.project, name, output)]
 
 
+_KEPT = ("sde", "network", "prior", "data", "init", "optimizer", "time_sampling", "ema")
+"""Settings that a resumed run shares with the one that it goes on from."""
+
+
 def _check_resumable(path: Path, module: DenoisingModule, config: TrainConfig) -> None:
     """Refuse a checkpoint of another prior or network before Lightning starts."""
     saved = path.parent / "config.yaml"
     if saved.is_file():
         before = from_yaml_text(saved.read_text(encoding="utf-8"), TrainConfig)
-        for name in ("sde", "network", "prior", "data", "init"):
+        for name in _KEPT:
             if getattr(before, name) != getattr(config, name):
                 raise UserError(
                     f"{path} was trained with another {name} than is asked for; use "

@@ -122,7 +122,7 @@ def _main(program: _Program[ConfigT], arguments: Sequence[str]) -> int:
     """Run a program; mistakes that the user can mend become one line and a status."""
     try:
         _run(program, arguments)
-    except (UserError, OSError) as error:
+    except (UserError, OSError, MemoryError) as error:
         if "--debug" in arguments:
             traceback.print_exc()
         return _complain(f"error: {_describe(error)}", status=2)
@@ -185,13 +185,15 @@ def _print(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _describe(error: UserError | OSError) -> str:
+def _describe(error: UserError | OSError | MemoryError) -> str:
     """An error in one line, with a remedy where the system gave none."""
     text = str(error)
     if isinstance(error, OSError) and error.strerror:
         place = f": {error.filename}" if error.filename else ""
         remedy = _REMEDIES.get(error.errno or 0)
         text = error.strerror + place + (f"; {remedy}" if remedy else "")
+    if isinstance(error, MemoryError):
+        text = f"not enough memory ({text}); ask for fewer or smaller images"
     return " ".join(text.split())
 
 

@@ -143,6 +143,17 @@ class GraduatedObjective:
         score = self.prior.score(point.x, t.to(point.x))
         return point.data_gradient - expand(self.alpha(t), score) * score
 
+    def posterior_mean(self, point: Point) -> Tensor:
+        """E[x_0 | x_t = x] at t_min by Tweedie's formula (x + nu^2 score) / gamma, like x.
+
+        x, a stationary point of f at best, stands for an image with noise of level t_min; this is
+        the mean of the images that it may come from. No evaluation: the point knows grad R.
+        """
+        t = torch.full_like(point.value, self.t_min)
+        weight = self.alpha(t) * self.prior.curvature(t)
+        pull = (point.gradient - point.data_gradient) / expand(weight, point.x)
+        return (point.x - pull) / expand(self.prior.mean_scale(t), point.x)
+
     def ray(self, direction: Tensor) -> Ray:
         """Direction with A d and A* A d."""
         image = self.operator(direction)

@@ -1,4 +1,7 @@
-"""Per-image reductions and broadcasting: everything in a batch is per image."""
+"""Per-image reductions and broadcasting, and the precision that solvers need."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -30,3 +33,15 @@ def expand(value: Tensor, like: Tensor) -> Tensor:
 def where(mask: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """Choose per image: `a` where `mask` (B,) holds, `b` elsewhere, bit for bit."""
     return torch.where(mask.reshape(-1, *([1] * (a.ndim - 1))), a, b)
+
+
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """No TensorFloat-32, whose 10 bits are too few for line searches; reproducible convolutions."""
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(precision)

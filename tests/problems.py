@@ -59,6 +59,9 @@ class Counting:
     def curvature(self, t):
         return self.prior.curvature(t)
 
+    def mean_scale(self, t):
+        return self.prior.mean_scale(t)
+
 
 def random(*shape: int, seed: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)

@@ -112,6 +112,10 @@ class TestMistakes:
                 "Permission denied: runs/a; check its permissions, "
                 "or choose another folder with output=FOLDER",
             ),
+            (
+                MemoryError("Unable to allocate 9 TiB"),
+                "not enough memory (Unable to allocate 9 TiB); ask for fewer or smaller images",
+            ),
             (OSError("Unable to create file\n(truncated)"), "Unable to create file (truncated)"),
         ],
     )

@@ -111,6 +111,8 @@ def test_a_fresh_network_has_identity_blocks():
 def test_inconsistent_shapes_are_refused():
     with pytest.raises(UserError, match="one entry per level"):
         UNetConfig(multipliers=(1, 2), blocks=(1,))
+    with pytest.raises(UserError, match=r"one entry per level, got \[\] and \[\]"):
+        UNetConfig(multipliers=(), blocks=())
     with pytest.raises(UserError, match="multiple of 8, got 12"):
         UNetConfig(channels=12)
     assert UNetConfig().stride == 16

@@ -6,6 +6,7 @@ import torch
 from gnclightning.errors import UserError
 from gnclightning.objectives import Alpha, GraduatedObjective
 from gnclightning.operators import ParallelBeam2D, Radon
+from gnclightning.priors import ScaledPrior
 from gnclightning.sde import VPSDE
 from gnclightning.tensors import expand, inner, norm
 from problems import T_MIN, problem, random, start
@@ -45,6 +46,20 @@ def test_at_t_min_the_family_is_f():
     point = objective.evaluate(x)
     gradient = objective.gradient(point, torch.full((5,), T_MIN).double())
     torch.testing.assert_close(gradient, point.gradient)
+
+
+@pytest.mark.parametrize("of_scaled_images", [False, True])
+def test_the_posterior_mean_of_a_gaussian_is_exact(of_scaled_images):
+    """E[x_0 | x_t] = m + gamma S (gamma^2 S + nu^2)^-1 (x_t - gamma m), x_t = x or gamma x."""
+    objective, x = problem(gaussian=True), start()
+    sde, t = objective.alpha.sde, torch.tensor([T_MIN], dtype=torch.float64)
+    gamma, nu, mean, variance = sde.mean_scale(t), sde.std(t), 0.5, 1.0
+    noisy = x
+    if of_scaled_images:
+        objective.prior, noisy = ScaledPrior(objective.prior, sde), gamma * x
+    gain = gamma * variance / (gamma**2 * variance + nu**2)
+    expected = mean + gain * (noisy - gamma * mean)
+    torch.testing.assert_close(objective.posterior_mean(objective.evaluate(x)), expected)
 
 
 def test_moving_along_a_ray_equals_evaluating_there():

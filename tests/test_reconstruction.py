@@ -30,6 +30,12 @@ def folder(prior, tmp_path_factory) -> Path:
     return run(prior, tmp_path_factory.mktemp("run"), "batch_size=2")
 
 
+@pytest.fixture(scope="module")
+def undenoised(prior, tmp_path_factory) -> Path:
+    """The same run, but its result is the last iterate."""
+    return run(prior, tmp_path_factory.mktemp("run"), "solver.final_denoising=false")
+
+
 @pytest.fixture
 def without_figures(monkeypatch):
     """Figures take longer than these runs."""
@@ -155,9 +161,10 @@ class TestContract:
         assert (certificate["armijo_share"], certificate["gradient_like"]) == (1, COUNT)
 
     def test_a_full_certificate_inspects_the_prior(self, prior, tmp_path, monkeypatch):
-        """Its numbers are those of the diagnostics at the reconstructions."""
+        """Its numbers are those of the diagnostics at the last iterates."""
         monkeypatch.setattr(RunFolder, "run_finished", Observer.run_finished)
-        run(prior, tmp_path, "certificate.level=full", "solver.steps=2", "methods=[]")
+        short = ["solver.steps=2", "solver.final_denoising=false", "methods=[]"]
+        run(prior, tmp_path, "certificate.level=full", *short)
         rows = json.loads((tmp_path / "certificate.json").read_text())["preconditioned"]["images"]
         energy, _ = load_prior(prior)
         x = torch.from_numpy(arrays(tmp_path)["preconditioned"])[:, None]
@@ -185,11 +192,23 @@ class TestNumbers:
                 found = column(folder / "metrics.csv", name, method=method)
                 np.testing.assert_allclose(found, metric(tensor(saved[method]), truth), rtol=1e-12)
 
-    def test_last_row_of_the_trace_is_the_saved_image(self, folder):
-        last = column(folder / "trace.csv", "psnr", iteration=str(STEPS))
-        assert last == column(folder / "metrics.csv", "psnr", method="preconditioned")
+    def test_last_row_of_the_trace_is_the_last_iterate(self, folder, undenoised):
+        last = column(undenoised / "trace.csv", "psnr", iteration=str(STEPS))
+        assert last == column(undenoised / "metrics.csv", "psnr", method="preconditioned")
+        same = column(folder / "trace.csv", "psnr", iteration=str(STEPS))
+        np.testing.assert_allclose(same, last, rtol=1e-4)
 
-    def test_objective_is_f_of_the_saved_image(self, folder, prior):
+    def test_the_result_is_tweedie_s_mean_of_the_last_iterate(self, folder, undenoised, prior):
+        energy, _ = load_prior(prior)
+        iterate, t = tensor(arrays(undenoised)["preconditioned"]), torch.full((COUNT,), 1e-3)
+        gamma, nu = (f(t)[:, None, None, None] for f in (energy.sde.mean_scale, energy.sde.std))
+        expected = (iterate + nu**2 * energy.score(iterate, t)) / gamma
+        found = tensor(arrays(folder)["preconditioned"])
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+        assert (found - iterate).abs().max() > 1e-3
+
+    def test_objective_is_f_of_the_last_iterate(self, undenoised, prior):
+        folder = undenoised
         saved = {name: tensor(array) for name, array in arrays(folder).items()}
         with h5py.File(folder / "reconstructions.h5") as file:
             sigma = torch.from_numpy(file.attrs["sigma_y"])

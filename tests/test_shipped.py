@@ -33,7 +33,7 @@ def test_the_file_is_small_and_describes_itself():
 
 @pytest.mark.parametrize(("t", "most"), [(1e-3, 0.07), (1e-2, 0.06), (0.05, 0.03), (0.15, 0.012)])
 def test_it_predicts_the_noise_of_phantoms_never_seen(prior, t, most):
-    """1 would be a prior that knows nothing. In bfloat16 too, thanks to the float32 shell."""
+    """1 would be a prior that knows nothing. In bfloat16 too: noise is measured in float32."""
     x = torch.from_numpy(phantoms(range(4), 0, "test"))
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
     times = torch.full((4,), t)

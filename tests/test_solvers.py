@@ -243,6 +243,9 @@ class Poisoned:
     def curvature(self, t):
         return self.prior.curvature(t)
 
+    def mean_scale(self, t):
+        return self.prior.mean_scale(t)
+
 
 @pytest.mark.parametrize("what", ["energy", "score"])
 def test_nan_is_never_accepted_and_stops_only_its_image(what):

@@ -28,6 +28,9 @@ class SolverConfig(Section):
     """Former values that a step may be compared with, besides the current; 0: monotone."""
     gradient_tolerance: float = bounded(0.0, ">= 0")
     """Stop once the gradient norm falls to this part of its first value; 0: never."""
+    final_denoising: bool = True
+    """Whether the result is the mean of the images that the last iterate can be with noise of level
+    t_min (Tweedie's formula, at no cost), or the last iterate itself."""
 
 
 @dataclass(kw_only=True)

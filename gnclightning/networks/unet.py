@@ -52,7 +52,7 @@ class UNetConfig:
     image_channels: int = 1
 
     def __post_init__(self) -> None:
-        if len(self.multipliers) != len(self.blocks):
+        if not self.multipliers or len(self.multipliers) != len(self.blocks):
             raise UserError(
                 "network.multipliers and network.blocks need one entry per level, got "
                 f"{list(self.multipliers)} and {list(self.blocks)}"

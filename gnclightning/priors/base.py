@@ -45,6 +45,10 @@ class EnergyPrior(Prior, Protocol):
         """
         ...
 
+    def mean_scale(self, t: Tensor) -> Tensor:
+        """The factor of x_0 in the mean of the noisy images that x stands for, (B,) -> (B,)."""
+        ...
+
 
 class ScaledPrior:
     """R(x,t) = -log p_t(gamma_t x), the Gaussian homotopy of the theory.
@@ -75,6 +79,10 @@ class ScaledPrior:
     def curvature(self, t: Tensor) -> Tensor:
         """The chain rule brings a factor gamma_t^2."""
         return self._sde.mean_scale(t) ** 2 * self._prior.curvature(t)
+
+    def mean_scale(self, t: Tensor) -> Tensor:
+        """1: gamma_t x, not x, is the noisy image."""
+        return torch.ones_like(t)
 
 
 def differentiable_copy(x: Tensor) -> Tensor:

@@ -60,6 +60,10 @@ class GaussianMixture:
         """1 / nu_t^2, the largest that a component can have; (B,) -> (B,)."""
         return self.sde.std(t) ** -2
 
+    def mean_scale(self, t: Tensor) -> Tensor:
+        """gamma_t; (B,) -> (B,)."""
+        return self.sde.mean_scale(t)
+
     def _components(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """log(w_k N_k(x)) (B, K), offsets and variances in the eigenbases (B, K, n)."""
         flat = x.flatten(1)

@@ -115,6 +115,10 @@ class NetworkEnergy(NetworkPrior):
         """See `EnergyPrior`; (B,) -> (B,)."""
         return 1 / self.sde.std(t) ** 2
 
+    def mean_scale(self, t: Tensor) -> Tensor:
+        """See `EnergyPrior`; (B,) -> (B,)."""
+        return self.sde.mean_scale(t)
+
     def score(self, x: Tensor, t: Tensor) -> Tensor:
         """-d energy / d x; differentiable by the parameters where gradients are enabled."""
         return self.energy_and_score(x, t)[1]

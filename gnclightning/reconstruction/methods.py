@@ -10,8 +10,8 @@ from torch import Tensor
 
 from gnclightning.baselines import total_variation, tv_weight
 from gnclightning.diagnostics import Inspection
+from gnclightning.objectives import GraduatedObjective
 from gnclightning.operators import FilterName, ParallelBeam2D, Radon, fbp
-from gnclightning.problem import Problem
 from gnclightning.reconstruction.records import MeasuredBatch
 from gnclightning.solvers import (
     Certificate,
@@ -59,7 +59,7 @@ class Outcome:
         network_evaluations: forward-and-backward passes of the prior, (B,) int64.
         operator_evaluations: applications of A, A* or a back-projection, (B,) int64.
         certificate: of an iterative solver.
-        inspect: inspects its prior at `x`, if that was asked for; not part of the method's work.
+        inspect: inspects its prior at the last iterate, if that was asked for; not part of the method's work.
     """
 
     x: Tensor
@@ -133,13 +133,15 @@ class GraduatedSolver:
         solver: the solver.
         objective: f and its family for a measured batch.
         start: the first iterates (B, 1, H, W).
-        inspect: inspects the prior at reconstructions.
+        denoise: whether the result is the posterior mean at t_min, or the last iterate.
+        inspect: inspects the prior at iterates.
     """
 
     name: str
     solver: Solver
-    objective: Callable[[MeasuredBatch], Problem]
+    objective: Callable[[MeasuredBatch], GraduatedObjective]
     start: Callable[[MeasuredBatch], Tensor]
+    denoise: bool
     inspect: Callable[[Tensor], Inspection] | None = None
 
     def __call__(self, measured: MeasuredBatch, callback: Callback) -> Outcome:
@@ -162,7 +164,7 @@ class GraduatedSolver:
             self.solver.memory,
         )
         return Outcome(
-            x=state.point.x,
+            x=objective.posterior_mean(state.point) if self.denoise else state.point.x,
             status=[Status(code).label for code in state.status.tolist()],
             iterations=state.iterations,
             network_evaluations=state.network_evaluations,

@@ -17,6 +17,7 @@ from gnclightning.objectives import Alpha, GraduatedObjective
 from gnclightning.operators import ParallelBeam2D, Radon, add_noise
 from gnclightning.priors import NetworkEnergy, NetworkPrior, PriorMetadata, save_prior
 from gnclightning.solvers import Armijo, FixedFirstStep, log_schedule, preconditioned, solve
+from gnclightning.tensors import full_float32
 
 T_MIN = 1e-3
 
@@ -42,6 +43,10 @@ class ValidationProblem:
 
         A score network is measured as the energy that it would become by a warm start.
         """
+        with full_float32():
+            return self._reconstruct(prior)
+
+    def _reconstruct(self, prior: NetworkPrior) -> Tensor:
         images = self.images.to(next(prior.parameters()))
         height, width = images.shape[-2:]
         geometry = ParallelBeam2D.for_image((height, width), self.angles)
@@ -58,7 +63,7 @@ class ValidationProblem:
             descent_from=3 * self.steps // 5,
         )
         start = torch.randn(images.shape, generator=torch.Generator().manual_seed(0)).to(images)
-        return solve(solver, objective, start).x
+        return objective.posterior_mean(solve(solver, objective, start).state.point)
 
 
 class ReconstructionCallback(Callback):
