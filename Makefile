@@ -30,8 +30,8 @@ lint: $(STAMP)
 	$(BIN)/pyright
 
 # The recipe of the shipped prior: score first, then the energy from its weights. Both go on from
-# their last checkpoint when given again. TRAIN holds further settings of both; on two CPU cores,
-# twice as fast: TRAIN="trainer.devices=2 trainer.strategy=ddp optimizer.batch_size=4" with
+# their last checkpoint when given again. TRAIN holds further settings of both; on two CPU cores say
+# TRAIN="trainer.devices=2 trainer.strategy=ddp optimizer.batch_size=4" with
 # OMP_NUM_THREADS=1.
 TRAIN ?=
 weights: $(STAMP)
