@@ -42,6 +42,7 @@ COMMANDS: dict[str, list[str]] = {
 """Settings of the runs that are a command line and nothing else."""
 
 STARTS, START_IMAGES = 10, 10
+TV_BATCH = 20
 TV_FACTORS = (0.5, 0.63, 0.8, 1.0, 1.25, 1.6, 2.0)
 
 
@@ -81,7 +82,14 @@ def tuned_tv(count: int = 100) -> dict[str, Any]:
     y, sigma = add_noise(operator(truth), relative=0.1, seeds=seeds)
     scores: dict[str, dict[str, float]] = {}
     for factor in TV_FACTORS:
-        found = total_variation(operator, y, factor * tv_weight(sigma)).image
+        weight = factor * tv_weight(sigma)
+        parts = range(0, count, TV_BATCH)
+        found = torch.cat(
+            [
+                total_variation(operator, y[i : i + TV_BATCH], weight[i : i + TV_BATCH]).image
+                for i in parts
+            ]
+        )
         scores[str(factor)] = {
             "psnr": psnr(found, truth).mean().item(),
             "ssim": ssim(found, truth).mean().item(),

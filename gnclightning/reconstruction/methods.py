@@ -59,7 +59,8 @@ class Outcome:
         network_evaluations: forward-and-backward passes of the prior, (B,) int64.
         operator_evaluations: applications of A, A* or a back-projection, (B,) int64.
         certificate: of an iterative solver.
-        inspect: inspects its prior at the last iterate, if that was asked for; not part of the method's work.
+        inspect: inspects its prior at the last iterate, if that was asked for; not part of the
+            method's work.
     """
 
     x: Tensor
