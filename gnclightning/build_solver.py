@@ -63,7 +63,7 @@ def _algorithm(config: SolverConfig) -> Solver:
             build_schedule(config),
             search=search,
             first_step=fixed,
-            descent_from=config.enforced_from,
+            descent_from=config.descent_from,
             safeguard=Safeguard(config.kappa_1, config.kappa_2),
             **common,
         )
@@ -75,7 +75,7 @@ def _algorithm(config: SolverConfig) -> Solver:
                 build_schedule(config),
                 search=search,
                 first_step=first,
-                descent_from=config.enforced_from,
+                descent_from=config.descent_from,
                 safeguard=Safeguard(config.kappa_1, config.kappa_2),
                 **common,
             )

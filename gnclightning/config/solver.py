@@ -57,18 +57,13 @@ class GraduatedConfig(SolverConfig):
 class DescentConfig(GraduatedConfig):
     """A graduated solver that makes its directions descend on f."""
 
-    descent_from: int | None = bounded(0, ">= 0")
+    descent_from: int = bounded(0, ">= 0")
     """Iterations after which a direction must descend on f: the schedule then skips times whose
-    direction does not; null: three fifths of solver.steps."""
+    direction does not."""
     kappa_1: float = bounded(1e-8, "> 0, <= 1")
     """Descending means <grad f, d> <= -kappa_1 |grad f|^2 ..."""
     kappa_2: float = bounded(1e8, ">= 1")
     """... and |d| <= kappa_2 |grad f|; at t_min, -grad f replaces a direction without the two."""
-
-    @property
-    def enforced_from(self) -> int:
-        """`descent_from`, or its default."""
-        return 3 * self.steps // 5 if self.descent_from is None else self.descent_from
 
 
 @dataclass(kw_only=True)
@@ -86,7 +81,6 @@ class PreconditionedConfig(DescentConfig):
     """Gradient-like method in the metric of A*A + rho_t I; few iterations."""
 
     name: str = "preconditioned"
-    descent_from: int | None = bounded(None, ">= 0")
     cg_steps: int = bounded(15, ">= 1")
     """Conjugate-gradient steps for each direction."""
     damping: float = bounded(4.0, "> 0")

@@ -60,7 +60,6 @@ class ValidationProblem:
             log_schedule(1.0, T_MIN, self.steps),
             search=Armijo(),
             first_step=FixedFirstStep(),
-            descent_from=3 * self.steps // 5,
         )
         start = torch.randn(images.shape, generator=torch.Generator().manual_seed(0)).to(images)
         return objective.posterior_mean(solve(solver, objective, start).state.point)
