@@ -32,10 +32,10 @@ BEGIN, END = "<!-- begin generated -->", "<!-- end generated -->"
 TEST_SET = ["data.name=ellipses", "overwrite=true", "logger.mode=disabled"]
 COMMANDS: dict[str, list[str]] = {
     "preconditioned": ["data.count=100"],
-    "gnc_flow": ["data.count=16", "solver.name=gnc_flow", "methods=[]"],
-    "gradient_like": ["data.count=16", "solver.name=gradient_like", "methods=[]"],
-    "gradient_descent": ["data.count=16", "solver.name=gradient_descent", "methods=[]"],
-    "preconditioned_16": ["data.count=16", "methods=[]"],
+    "gnc_flow": ["data.count=8", "solver.name=gnc_flow", "methods=[]"],
+    "gradient_like": ["data.count=8", "solver.name=gradient_like", "methods=[]"],
+    "gradient_descent": ["data.count=8", "solver.name=gradient_descent", "methods=[]"],
+    "preconditioned_8": ["data.count=8", "methods=[]"],
     "batch_1": ["data.count=4", "batch_size=1"],
     "batch_8": ["data.count=8", "batch_size=8"],
 }

@@ -23,6 +23,7 @@ PHANTOMS = ("data.name=ellipses", "data.size=32", "data.count=3")
 FAST = (
     "geometry.angles=20",
     "solver.steps=6",
+    "solver.t_min=1e-3",
     "tv.iterations=10",
     "device=cpu",
     "progress=false",

@@ -111,7 +111,7 @@ class TestBuilding:
         solver = build_solver(config.solver)
         assert (solver.memory, solver.tolerance, solver.steps) == (3, 0.1, 40)
         assert solver.search == Armijo(0.2, 0.3, 4)
-        expected = torch.linspace(0.5, 1e-3, 40, dtype=torch.float64)
+        expected = torch.linspace(0.5, config.solver.t_min, 40, dtype=torch.float64)
         torch.testing.assert_close(solver.schedule, expected)
 
     def test_constant_steps(self):
@@ -121,8 +121,9 @@ class TestBuilding:
         assert solver.first_step == FixedFirstStep(5e-4)
 
     def test_final_steps_and_safeguard_arrive(self):
-        overrides = ["solver.steps=10", "solver.final_steps=4", "solver.kappa_1=0.01"]
-        config = load_reconstruct_config(None, [*overrides, "solver.kappa_2=7"])
+        overrides = ["solver.steps=10", "solver.final_steps=4", "solver.t_min=1e-3"]
+        safeguard = ["solver.kappa_1=0.01", "solver.kappa_2=7"]
+        config = load_reconstruct_config(None, [*overrides, *safeguard])
         solver = build_solver(config.solver)
         assert (solver.steps, len(solver.schedule), solver.schedule[-1]) == (10, 7, 1e-3)
         assert solver.safeguard == Safeguard(0.01, 7)

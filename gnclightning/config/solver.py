@@ -14,7 +14,7 @@ class SolverConfig(Section):
     """Which algorithm."""
     steps: int = bounded(40, ">= 1")
     """Iterations."""
-    t_min: float = bounded(1e-3, "> 0, <= 1")
+    t_min: float = bounded(0.01, "> 0, <= 1")
     """Smallest time: the objective f is the one smoothed to this time."""
     first_step: float = bounded(1.0, "> 0")
     """Step size that the first line search tries first."""
@@ -71,6 +71,7 @@ class FirstOrderConfig(SolverConfig):
     """A solver without preconditioner: many steps, of Barzilai-Borwein size."""
 
     steps: int = bounded(300, ">= 1")
+    t_min: float = bounded(1e-3, "> 0, <= 1")
     first_step: float = bounded(0.01, "> 0")
     barzilai_borwein: float = bounded(4.0, "> 0")
     """Factor of the second Barzilai-Borwein step that later line searches try first."""
