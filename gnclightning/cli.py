@@ -23,9 +23,10 @@ from gnclightning.config import (
     schema_help,
     to_yaml,
 )
+from gnclightning.config.sections import Section
 from gnclightning.errors import UserError
 
-ConfigT = TypeVar("ConfigT", ReconstructConfig, TrainConfig)
+ConfigT = TypeVar("ConfigT", bound=Section)
 
 _OPTIONS = """\
 options:
@@ -49,8 +50,16 @@ _REMEDIES = {
 
 
 @dataclass(frozen=True)
-class _Program(Generic[ConfigT]):
-    """What distinguishes one program from the other."""
+class Program(Generic[ConfigT]):
+    """What distinguishes one program from the others.
+
+    Attributes:
+        schema: its settings.
+        load: makes them from a YAML file, or None, and overrides; see `config.loading`.
+        run: does the work.
+        examples: arguments, shown by --help.
+        interrupted: what is kept after an interruption, and how to go on.
+    """
 
     schema: type[ConfigT]
     load: Callable[[str | None, Sequence[str]], ConfigT]
@@ -73,7 +82,7 @@ def reconstruct(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, 2 after a mistake that the user can mend, 130 after an interruption.
     """
-    program = _Program(
+    program = Program(
         ReconstructConfig,
         load_reconstruct_config,
         _run_reconstruction,
@@ -86,12 +95,12 @@ def reconstruct(arguments: Sequence[str] | None = None) -> int:
         interrupted="finished batches are kept in the run folder; give the command again, "
         "with overwrite=true or another output=FOLDER, for all of them",
     )
-    return _main(program, sys.argv[1:] if arguments is None else arguments)
+    return main(program, sys.argv[1:] if arguments is None else arguments)
 
 
 def train(arguments: Sequence[str] | None = None) -> int:
     """Train a prior; argument and exit status as for `reconstruct`."""
-    program = _Program(
+    program = Program(
         TrainConfig,
         load_train_config,
         _run_training,
@@ -103,7 +112,7 @@ def train(arguments: Sequence[str] | None = None) -> int:
         interrupted="the last checkpoint is kept in the run folder; give the same command again "
         "to go on from there",
     )
-    return _main(program, sys.argv[1:] if arguments is None else arguments)
+    return main(program, sys.argv[1:] if arguments is None else arguments)
 
 
 def _run_reconstruction(config: ReconstructConfig) -> None:
@@ -118,8 +127,12 @@ def _run_training(config: TrainConfig) -> None:
     build.run_training(config)
 
 
-def _main(program: _Program[ConfigT], arguments: Sequence[str]) -> int:
-    """Run a program; mistakes that the user can mend become one line and a status."""
+def main(program: Program[ConfigT], arguments: Sequence[str]) -> int:
+    """Run a program; mistakes that the user can mend become one line and a status.
+
+    Returns:
+        The exit status, see `reconstruct`.
+    """
     try:
         _run(program, arguments)
     except (UserError, OSError, MemoryError) as error:
@@ -136,7 +149,7 @@ def _main(program: _Program[ConfigT], arguments: Sequence[str]) -> int:
     return 0
 
 
-def _run(program: _Program[ConfigT], arguments: Sequence[str]) -> None:
+def _run(program: Program[ConfigT], arguments: Sequence[str]) -> None:
     options = _parse(arguments)
     if options.help:
         return _print(_help(program))
@@ -156,9 +169,13 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_intermixed_args(arguments)
 
 
-def _help(program: _Program[ConfigT]) -> str:
+def _help(program: Program[ConfigT]) -> str:
     name = Path(sys.argv[0]).name
-    command = f"python {name}" if name.endswith(".py") else name
+    specification = sys.modules["__main__"].__spec__
+    if name == "__main__.py" and specification is not None:
+        command = f"python -m {specification.parent}"
+    else:
+        command = f"python {name}" if name.endswith(".py") else name
     width = min(max(shutil.get_terminal_size().columns, 80), 120)
     examples = [f"  {command} {example}".rstrip() for example in program.examples]
     return "\n".join(

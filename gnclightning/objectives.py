@@ -14,7 +14,7 @@ from gnclightning.operators import LinearOperator
 from gnclightning.priors import EnergyPrior
 from gnclightning.problem import Point, Ray
 from gnclightning.sde import SDE
-from gnclightning.tensors import expand, squared_norm
+from gnclightning.tensors import expand, squared_norm, take
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class Alpha:
 
     def __call__(self, t: Tensor) -> Tensor:
         """alpha_t, t (B,) -> (B,) float64."""
+        if self.power == 0:
+            return self.scale.expand(len(t))
         return self.scale * self.sde.noise_to_signal(t.double()) ** self.power
 
     def select(self, index: Tensor) -> "Alpha":
@@ -118,7 +120,7 @@ class GraduatedObjective:
     def select(self, index: Tensor) -> "GraduatedObjective":
         """The objective of the images `index`."""
         part = copy(self)  # what the constructor checked still holds
-        part.y = self.y.index_select(0, index)
+        part.y = take(self.y, index)
         part.alpha = self.alpha.select(index)
         return part
 

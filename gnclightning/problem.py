@@ -9,6 +9,8 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Tensor
 
+from gnclightning.tensors import take
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -16,7 +18,7 @@ class Batch:
 
     def select(self, index: Tensor) -> Self:
         """The rows `index` (n,) of every tensor."""
-        return self._map(lambda value: value.index_select(0, index))
+        return self._map(lambda value: take(value, index))
 
     def merge(self, index: Tensor, part: Self) -> Self:
         """A copy in which rows `index` come from `part`, all others bit for bit from self."""
@@ -24,12 +26,22 @@ class Batch:
         for entry in fields(self):
             mine, theirs = getattr(self, entry.name), getattr(part, entry.name)
             if isinstance(mine, Tensor):
-                changes[entry.name] = mine.index_copy(0, index, theirs)
+                # A clone keeps the memory layout, which `index_copy` would make contiguous.
+                changes[entry.name] = mine.clone().index_copy_(0, index, theirs)
             elif isinstance(mine, Batch):
                 changes[entry.name] = mine.merge(index, theirs)
             else:
                 changes[entry.name] = theirs
         return type(self)(**changes)
+
+    def write(self, index: Tensor, part: Self) -> None:
+        """Put `part` in place of rows `index`, for the owner of all tensors; see `merge`."""
+        for entry in fields(self):
+            mine, theirs = getattr(self, entry.name), getattr(part, entry.name)
+            if isinstance(mine, Batch):
+                mine.write(index, theirs)
+            elif isinstance(mine, Tensor):
+                mine.index_copy_(0, index, theirs)
 
     def _map(self, function: Any) -> Self:
         changes: dict[str, Any] = {}

@@ -3,6 +3,7 @@
 from gnclightning.config.help import schema_help
 from gnclightning.config.loading import (
     from_yaml_text,
+    load,
     load_reconstruct_config,
     load_train_config,
     save,
@@ -15,6 +16,7 @@ __all__ = [
     "ReconstructConfig",
     "TrainConfig",
     "from_yaml_text",
+    "load",
     "load_reconstruct_config",
     "load_train_config",
     "save",

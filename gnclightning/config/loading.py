@@ -47,12 +47,12 @@ def load_reconstruct_config(
         UserError: unknown key, value of a wrong type or out of bounds, or missing value.
         OSError: the file cannot be read.
     """
-    return _load(ReconstructConfig, path, overrides)
+    return load(ReconstructConfig, path, overrides)
 
 
 def load_train_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -> TrainConfig:
     """Load the configuration of a training run; arguments as `load_reconstruct_config`."""
-    return _load(TrainConfig, path, overrides)
+    return load(TrainConfig, path, overrides)
 
 
 def from_yaml_text(text: str, schema: type[ConfigT]) -> ConfigT:
@@ -72,7 +72,8 @@ def save(config: Section, path: str | Path) -> None:
     Path(path).write_text(to_yaml(config), encoding="utf-8")
 
 
-def _load(schema: type[ConfigT], path: str | Path | None, overrides: Sequence[str]) -> ConfigT:
+def load(schema: type[ConfigT], path: str | Path | None, overrides: Sequence[str]) -> ConfigT:
+    """Load a configuration of any schema; arguments and errors as `load_reconstruct_config`."""
     draft = _Draft(schema)
     if path is not None:
         try:

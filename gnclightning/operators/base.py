@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.forward_ad import unpack_dual  # pyright: ignore[reportUnknownVariableType]
 
 from gnclightning.errors import UserError
 from gnclightning.operators.checks import operator_norm
@@ -37,6 +38,8 @@ class _Linear(torch.autograd.Function):
 
 
 def _linear(x: Tensor, times: _Map, times_transposed: _Map) -> Tensor:
+    if not torch.is_grad_enabled() and unpack_dual(x).tangent is None:
+        return times(x)  # `apply` inspects signatures at every call
     # PyTorch leaves `apply` without types.
     return cast(Tensor, _Linear.apply(x, times, times_transposed))  # pyright: ignore[reportUnknownMemberType]
 

@@ -25,7 +25,15 @@ class Matrix(LinearOperator):
         self.register_buffer("matrix", matrix, persistent=False)
 
     def _matvec(self, x: Tensor) -> Tensor:
-        return x @ self.matrix.mT
+        return _product(self.matrix, x)
 
     def _rmatvec(self, y: Tensor) -> Tensor:
-        return y @ self.matrix
+        return _product(self.matrix.mT, y)
+
+
+def _product(matrix: Tensor, x: Tensor) -> Tensor:
+    """M x for vectors (..., n).
+
+    The batch goes last: for thousands of short vectors that is an order of magnitude faster.
+    """
+    return matrix @ x if x.ndim == 1 else (matrix @ x.mT).mT

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from gnclightning.errors import UserError
 from gnclightning.sde import SDE
-from gnclightning.tensors import expand
 
 
 class GaussianMixture:
@@ -34,13 +33,14 @@ class GaussianMixture:
         # Multiples of the identity need no eigenbasis, which is most of the work.
         isotropic = bool((self.eigenvalues == self.eigenvalues[:, :1]).all())
         self.eigenvectors = None if isotropic else eigenvectors
+        if isotropic:
+            self.eigenvalues = self.eigenvalues[:, :1]
         weights = torch.ones_like(means[:, 0]) if weights is None else weights
         self.log_weights = (weights / weights.sum()).log()
 
     def energy(self, x: Tensor, t: Tensor) -> Tensor:
         """-log p_t(x), normalised; (B, ...), (B,) -> (B,) in float64."""
-        log_joint, _, _ = self._components(x, t)
-        return -torch.logsumexp(log_joint, dim=1).double()
+        return self.energy_and_score(x, t)[0]
 
     def score(self, x: Tensor, t: Tensor) -> Tensor:
         """Grad log p_t(x); (B, ...), (B,) -> (B, ...)."""
@@ -48,13 +48,17 @@ class GaussianMixture:
 
     def energy_and_score(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """Both, in closed form."""
-        log_joint, offset, variance = self._components(x, t)
-        responsibility = torch.softmax(log_joint, dim=1)
-        whitened = responsibility[..., None] * offset / variance
-        if self.eigenvectors is not None:
-            whitened = torch.einsum("kij,bkj->bki", self.eigenvectors, whitened)
-        score = -whitened.sum(1).reshape(x.shape)
-        return -torch.logsumexp(log_joint, dim=1).double(), score
+        log_joint, whitened = self._components(x, t)
+        # The score needs the same exponentials as the energy's logarithm of their sum.
+        largest = log_joint.amax(0)
+        joint = (log_joint - largest).exp()
+        total = joint.sum(0)
+        pulls = joint * whitened
+        if self.eigenvectors is None:
+            pull = pulls.sum(1)
+        else:
+            pull = torch.einsum("kij,jkb->ib", self.eigenvectors, pulls)
+        return -(largest + total.log()).double(), -(pull / total).mT.reshape(x.shape)
 
     def curvature(self, t: Tensor) -> Tensor:
         """1 / nu_t^2, the largest that a component can have; (B,) -> (B,)."""
@@ -64,15 +68,21 @@ class GaussianMixture:
         """gamma_t; (B,) -> (B,)."""
         return self.sde.mean_scale(t)
 
-    def _components(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """log(w_k N_k(x)) (B, K), offsets and variances in the eigenbases (B, K, n)."""
+    def _components(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """log(w_k N_k(x)) (K, B) and S_k^-1 (x - m_k) in the eigenbases (n, K, B).
+
+        The batch goes last, where short sums over components cost least.
+        """
         flat = x.flatten(1)
+        if bool((t == t[:1]).all()):
+            t = t[:1]  # images at one time share the covariances
         gamma, nu = self.sde.mean_scale(t), self.sde.std(t)
-        centred = flat[:, None] - expand(gamma, self.means[None]) * self.means
-        offset = centred
+        offset = flat.mT[:, None] - gamma * self.means.mT[..., None]
         if self.eigenvectors is not None:
-            offset = torch.einsum("kij,bki->bkj", self.eigenvectors, centred)
-        variance = expand(gamma**2, offset) * self.eigenvalues + expand(nu**2, offset)
-        quadratic = (offset**2 / variance).sum(-1)
-        log_volume = variance.log().sum(-1) + flat.shape[1] * math.log(2 * math.pi)
-        return self.log_weights - 0.5 * (quadratic + log_volume), offset, variance
+            offset = torch.einsum("kij,ikb->jkb", self.eigenvectors, offset)
+        variance = gamma**2 * self.eigenvalues.mT[..., None] + nu**2
+        whitened = offset * variance.reciprocal()
+        quadratic = (offset * whitened).sum(0)
+        multiplicity = flat.shape[1] // len(variance)
+        log_volume = multiplicity * variance.log().sum(0) + flat.shape[1] * math.log(2 * math.pi)
+        return self.log_weights[:, None] - 0.5 * (quadratic + log_volume), whitened

@@ -25,7 +25,7 @@ def gnc_flow(
     """Algorithm 1, graduated non-convexity flow: d = -t_i grad F(x, t_i) whatever it does to f."""
     return Solver(
         schedule=schedule,
-        steps=len(schedule),
+        steps=schedule.shape[-1],
         direction=GradientDirection(),
         first_step=first_step,
         search=search,
@@ -44,6 +44,7 @@ def gradient_like(
     safeguard: Safeguard = NO_MORE_THAN_ROUNDING,
     memory: int = 1,
     tolerance: float = 0.0,
+    lookahead: int = 1,
 ) -> Solver:
     """Algorithm 2: d = -t_j grad F(x, t_j) with the largest t_j that descends on f.
 
@@ -51,7 +52,7 @@ def gradient_like(
     """
     return Solver(
         schedule=schedule,
-        steps=len(schedule),
+        steps=schedule.shape[-1],
         direction=GradientDirection(),
         first_step=first_step,
         search=search,
@@ -59,6 +60,7 @@ def gradient_like(
         safeguard=safeguard,
         memory=memory,
         tolerance=tolerance,
+        lookahead=lookahead,
     )
 
 
@@ -71,11 +73,12 @@ def preconditioned(
     safeguard: Safeguard = NO_MORE_THAN_ROUNDING,
     memory: int = 1,
     tolerance: float = 0.0,
+    lookahead: int = 1,
 ) -> Solver:
     """Algorithm 2 in the metric A*A + rho_t I; see `gradient_like`."""
     return Solver(
         schedule=schedule,
-        steps=len(schedule),
+        steps=schedule.shape[-1],
         direction=PreconditionedDirection(),
         first_step=first_step,
         search=search,
@@ -83,6 +86,7 @@ def preconditioned(
         safeguard=safeguard,
         memory=memory,
         tolerance=tolerance,
+        lookahead=lookahead,
     )
 
 

@@ -1,7 +1,7 @@
 """Search directions from grad F(x, t), and the first trial of the line search along them."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -91,7 +91,13 @@ class PreconditionedDirection:
 
 
 class FirstStep(Protocol):
-    """Chooses the first trial of a line search."""
+    """Chooses the first trial of a line search.
+
+    Attributes:
+        follows_proposal: whether it looks at the proposal at all, which costs some time.
+    """
+
+    follows_proposal: ClassVar[bool]
 
     def __call__(self, proposal: Tensor, last: Tensor, scale: Tensor) -> Tensor:
         """First trial, (B,).
@@ -108,6 +114,7 @@ class FirstStep(Protocol):
 class FixedFirstStep:
     """Always the same first trial."""
 
+    follows_proposal: ClassVar[bool] = False
     value: float = 1.0
 
     def __call__(self, proposal: Tensor, last: Tensor, scale: Tensor) -> Tensor:
@@ -128,6 +135,7 @@ class BarzilaiBorweinFirstStep:
         factor: the published experiments take 4.
     """
 
+    follows_proposal: ClassVar[bool] = True
     initial: float = 0.01
     factor: float = 4.0
 

@@ -1,6 +1,6 @@
 """Backtracking along a ray until Armijo's rule holds, per image (Algorithms 1 and 2)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -82,9 +82,9 @@ class Armijo:
         """See `LineSearch`."""
         result = self._trial(problem, point, ray, step, reference, slope)
         for trial in range(1, self.max_trials):
-            if bool(result.accepted.all()):
-                return result
             rows = positions(~result.accepted)
+            if not len(rows):
+                return result
             part = self._trial(
                 problem.select(rows),
                 point.select(rows),
@@ -93,11 +93,8 @@ class Armijo:
                 reference[rows],
                 slope[rows],
             )
-            before = result.select(rows)
-            counted = SearchResult(
-                part.point, part.step, before.trials + 1, part.accepted, before.finite | part.finite
-            )
-            result = result.merge(rows, counted)
+            finite = result.finite[rows] | part.finite
+            result.write(rows, replace(part, trials=part.trials + trial, finite=finite))
         return _undo_failures(point, result)
 
     def _trial(
@@ -112,7 +109,8 @@ class Armijo:
         new = problem.move(point, ray, step)
         finite = _finite(new)
         accepted = finite & (new.value <= reference + self.c * step * slope)
-        return SearchResult(new, step, torch.ones_like(step, dtype=torch.int64), accepted, finite)
+        trials = torch.ones_like(step, dtype=torch.int64)
+        return SearchResult(new, step.clone(), trials, accepted, finite)
 
 
 @dataclass(frozen=True)
@@ -140,7 +138,7 @@ class ConstantStep:
 
 def _finite(point: Point) -> Tensor:
     """Whether value and gradient are numbers, (B,)."""
-    return point.value.isfinite() & squared_norm(point.gradient).isfinite()
+    return (point.value + squared_norm(point.gradient)).isfinite()
 
 
 def _undo_failures(point: Point, result: SearchResult) -> SearchResult:

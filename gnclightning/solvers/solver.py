@@ -17,21 +17,31 @@ from gnclightning.solvers.directions import (
 from gnclightning.solvers.line_search import Armijo, LineSearch, SearchResult
 from gnclightning.solvers.safeguard import NO_MORE_THAN_ROUNDING, Safeguard
 from gnclightning.solvers.state import Record, SolverState, Status, blank_record
-from gnclightning.tensors import inner, norm
+from gnclightning.tensors import inner, norm, squared_norm, take
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """The direction of one iteration, per image."""
+    """The direction of one iteration, per image; `gradient` is grad F(x, t) at its level."""
 
     ray: Ray
     level: Tensor
     slope: Tensor
-    direction_norm: Tensor
-    gap: Tensor
+    gradient: Tensor
     fallback: Tensor
     network_evaluations: Tensor
     operator_evaluations: Tensor
+
+
+@dataclass(frozen=True)
+class _Iteration:
+    """What one iteration of a batch did; `Solver._record` turns it into numbers."""
+
+    before: SolverState
+    chosen: Chosen
+    reference: Tensor
+    found: SearchResult
+    after: SolverState
 
 
 @dataclass(frozen=True)
@@ -40,16 +50,18 @@ class Proposed(Batch):
 
     Attributes:
         direction: the proposal.
+        level: position in the schedule, (B,) int64.
+        gradient: grad F(x, t) at this level, like x.
         slope: <grad f, d>, (B,).
-        norm: |d|, (B,).
-        gap: |grad F - grad f|, (B,).
-        evaluations: prior evaluations it cost, (B,) int64: none at t_min.
+        proposals: directions proposed to find it, (B,) int64.
+        evaluations: prior evaluations they cost, (B,) int64: none at t_min.
     """
 
     direction: Vector | Ray
+    level: Tensor
+    gradient: Tensor
     slope: Tensor
-    norm: Tensor
-    gap: Tensor
+    proposals: Tensor
     evaluations: Tensor
 
 
@@ -58,7 +70,8 @@ class Solver:
     """Directions from F(., t_i), line search and stopping on f = F(., t_min).
 
     Attributes:
-        schedule: times t_1 > ... > t_I = t_min (I,), float64.
+        schedule: times t_1 > ... > t_I = t_min (I,), float64; or several schedules (S, I), of which
+            each image follows the one that `init` is told.
         steps: iterations at most; the schedule's last time is kept once reached.
         direction: see `directions`.
         first_step: see `directions`.
@@ -73,6 +86,9 @@ class Solver:
             -grad f.
         memory: the Armijo reference is the largest of this many last values; 1 is monotone.
         tolerance: stop where |grad f(x)| <= tolerance |grad f(x_1)|.
+        lookahead: levels, at most, whose directions the adaptive smoothing schedule tries at once
+            after a refusal, twice as many each time. What it finds is the same; it needs fewer
+            passes and up to twice the prior evaluations, which pays where these are cheap.
     """
 
     schedule: Tensor
@@ -84,25 +100,34 @@ class Solver:
     safeguard: Safeguard = NO_MORE_THAN_ROUNDING
     memory: int = 1
     tolerance: float = 0.0
+    lookahead: int = 1
 
     @property
     def sufficient_decrease(self) -> float | None:
         """The constant of Armijo's rule, which each step satisfies; None without that rule."""
         return self.search.c if isinstance(self.search, Armijo) else None
 
-    def init(self, problem: Problem, x: Tensor) -> SolverState:
-        """The state before the first iteration: one evaluation of f and its gradient."""
+    def init(self, problem: Problem, x: Tensor, schedule: Tensor | None = None) -> SolverState:
+        """The state before the first iteration: one evaluation of f and its gradient.
+
+        Args:
+            problem: the objective f and its family.
+            x: starts (B, ...).
+            schedule: which of several schedules each image follows, (B,) int64; None: the first.
+        """
         point = problem.evaluate(x)
-        value = point.value
+        value, gradient_norm = point.value, norm(point.gradient)
         zero = torch.zeros_like(value, dtype=torch.int64)
-        finite = value.isfinite() & norm(point.gradient).isfinite()
+        finite = value.isfinite() & gradient_norm.isfinite()
         return SolverState(
             point=point,
+            schedule=zero if schedule is None else schedule,
             level=zero - 1,
             step_size=torch.full_like(value, torch.nan),
             proposal=torch.full_like(value, torch.nan),
             recent=value[:, None].repeat(1, self.memory),
-            initial_gradient_norm=norm(point.gradient),
+            gradient_norm=gradient_norm,
+            initial_gradient_norm=gradient_norm,
             status=torch.where(finite, int(Status.RUNNING), int(Status.NOT_FINITE)),
             iterations=zero,
             failures=zero,
@@ -112,95 +137,127 @@ class Solver:
 
     def step(self, problem: Problem, state: SolverState) -> tuple[SolverState, Record]:
         """One iteration of every running image; the others are not touched."""
-        rows = positions(state.status == Status.RUNNING)
-        if len(rows) == len(state.status):
-            return self._step(problem, state)
-        part, record = self._step(problem.select(rows), state.select(rows))
+        rows = _running(state)
+        if rows is None:
+            iteration = self._iterate(problem, state)
+            return iteration.after, self._record(iteration)
+        iteration = self._iterate(problem.select(rows), state.select(rows))
         blank = blank_record(len(state.status), rows.device)
-        return state.merge(rows, part), blank.merge(rows, record)
+        return state.merge(rows, iteration.after), blank.merge(rows, self._record(iteration))
 
-    def _step(self, problem: Problem, state: SolverState) -> tuple[SolverState, Record]:
+    def advance(self, problem: Problem, state: SolverState) -> SolverState:
+        """As `step`, without a record: cheaper where the prior costs next to nothing."""
+        rows = _running(state)
+        if rows is None:
+            return self._iterate(problem, state).after
+        return state.merge(rows, self._iterate(problem.select(rows), state.select(rows)).after)
+
+    def _iterate(self, problem: Problem, state: SolverState) -> _Iteration:
         """One iteration, all images running."""
-        point = state.point
         chosen = self._choose(problem, state)
-        t = self._times(chosen.level)
-        trial = self.first_step(state.proposal, state.step_size, self.direction.scale(t))
+        scale = self.direction.scale(self._times(chosen.level, state.schedule))
+        trial = self.first_step(state.proposal, state.step_size, scale)
         # Along -grad f the Barzilai-Borwein step fits, whatever the direction's own scale is.
         trial = torch.where(chosen.fallback & (state.proposal > 0), state.proposal, trial)
         trial = trial.clamp(SMALLEST_STEP, LARGEST_STEP)
         reference = state.recent.amax(1)
-        found = self.search(problem, point, chosen.ray, trial, reference, chosen.slope)
+        found = self.search(problem, state.point, chosen.ray, trial, reference, chosen.slope)
         after = self._advance(state, chosen, found)
-        gradient_norm = norm(point.gradient)
-        record = Record(
-            t=t,
+        after = replace(after, status=self._status(after, found))
+        return _Iteration(state, chosen, reference, found, after)
+
+    def _record(self, iteration: _Iteration) -> Record:
+        before, chosen, found = iteration.before, iteration.chosen, iteration.found
+        direction_norm = norm(chosen.ray.direction)
+        return Record(
+            t=self._times(chosen.level, before.schedule),
             value=found.point.value,
             fidelity=found.point.fidelity,
             regulariser=found.point.regulariser,
-            gradient_norm=norm(found.point.gradient),
+            gradient_norm=iteration.after.gradient_norm,
             step_size=found.step,
             trials=found.trials,
             slope=chosen.slope,
-            descent=chosen.slope / (gradient_norm * chosen.direction_norm),
-            direction_norm=chosen.direction_norm,
-            reference=reference,
-            gap=chosen.gap,
+            descent=chosen.slope / (before.gradient_norm * direction_norm),
+            direction_norm=direction_norm,
+            reference=iteration.reference,
+            gap=norm(chosen.gradient - before.point.gradient),
             fallback=chosen.fallback,
             active=torch.ones_like(found.accepted),
         )
-        return replace(after, status=self._status(after, found, record)), record
 
     def _choose(self, problem: Problem, state: SolverState) -> Chosen:
         """The direction at the next level, or at the first later one that the safeguard admits."""
-        last, gradient_norm = len(self.schedule) - 1, norm(state.point.gradient)
-        level = (state.level + 1).clamp(max=last)
-        found = self._propose(problem, state.point, level)
-        attempts, refused = torch.ones_like(level), torch.zeros_like(level, dtype=torch.bool)
-        while self.descent_from is not None:
-            admitted = self.safeguard.admits(found.slope, found.norm, gradient_norm)
-            refused = (state.iterations >= self.descent_from) & ~admitted
-            rows = positions(refused & (level < last))
-            if not len(rows):
-                break
-            further = level[rows] + 1
-            part = self._propose(problem.select(rows), state.point.select(rows), further)
-            evaluations = found.evaluations.index_add(0, rows, part.evaluations)
-            found = replace(found.merge(rows, part), evaluations=evaluations)
-            level = level.index_copy(0, rows, further)
-            attempts = attempts.index_add(0, rows, torch.ones_like(rows))
+        level = (state.level + 1).clamp(max=self._last_level)
+        found = self._propose(problem, state.point, self._times(level, state.schedule), level)
+        refused = torch.zeros_like(level, dtype=torch.bool)
+        if self.descent_from is not None:
+            due = state.iterations >= self.descent_from
+            refused = due & ~self._admits(found, state.gradient_norm)
+            self._go_on(problem, state, found, refused)
         per_proposal, per_ray = self.direction.cost(problem)
         chosen = Chosen(
             ray=self.direction.ray(problem, found.direction),
-            level=level,
+            level=found.level,
             slope=found.slope,
-            direction_norm=found.norm,
-            gap=found.gap,
+            gradient=found.gradient,
             fallback=torch.zeros_like(refused),
             network_evaluations=found.evaluations,
-            operator_evaluations=attempts * per_proposal + per_ray,
+            operator_evaluations=found.proposals * per_proposal + per_ray,
         )
         rows = positions(refused)
         return self._fall_back(problem, state.point, chosen, rows) if len(rows) else chosen
 
+    def _go_on(
+        self, problem: Problem, state: SolverState, found: Proposed, refused: Tensor
+    ) -> None:
+        """Where `refused`, put into `found` the proposal of the first later level admitted.
+
+        Where there is none it is that of the last level, and stays refused.
+        """
+        last, width = self._last_level, 1
+        rows = positions(refused & (found.level < last))
+        while len(rows):
+            ahead = found.level[rows, None] + torch.arange(1, width + 1, device=rows.device)
+            repeated = rows.repeat_interleave(width)
+            level = ahead.clamp(max=last).flatten()
+            tried = self._propose(
+                problem.select(repeated),
+                state.point.select(repeated),
+                self._times(level, state.schedule[repeated]),
+                level,
+            )
+            admitted = self._admits(tried, state.gradient_norm[repeated]).reshape(-1, width)
+            success = admitted.any(1)
+            first = torch.where(success, admitted.int().argmax(1), width - 1)
+            part = tried.select(first + torch.arange(0, len(repeated), width, device=rows.device))
+            evaluations = found.evaluations[rows] + tried.evaluations.reshape(-1, width).sum(1)
+            proposals = found.proposals[rows] + width
+            found.write(rows, replace(part, proposals=proposals, evaluations=evaluations))
+            refused.index_copy_(0, rows, ~success)
+            rows = rows[~success & (part.level < last)]
+            # Never more proposals at once than images, which memory is made for.
+            width = max(1, min(2 * width, self.lookahead, len(refused) // max(len(rows), 1)))
+
+    def _admits(self, found: Proposed, gradient_norm: Tensor) -> Tensor:
+        return self.safeguard.admits(found.slope, norm(found.direction.direction), gradient_norm)
+
     def _fall_back(self, problem: Problem, point: Point, chosen: Chosen, rows: Tensor) -> Chosen:
         """Replace the directions of `rows` by -grad f: one A and one A* more for each."""
-        gradient = point.gradient.index_select(0, rows)
-        size = norm(gradient)
+        gradient = take(point.gradient, rows)
         return replace(
             chosen,
             ray=chosen.ray.merge(rows, problem.select(rows).ray(-gradient)),
-            slope=chosen.slope.index_copy(0, rows, -(size**2)),
-            direction_norm=chosen.direction_norm.index_copy(0, rows, size),
+            slope=chosen.slope.index_copy(0, rows, -squared_norm(gradient)),
             fallback=chosen.fallback.index_fill(0, rows, True),
             operator_evaluations=chosen.operator_evaluations.index_add(
                 0, rows, torch.full_like(rows, 2)
             ),
         )
 
-    def _propose(self, problem: Problem, point: Point, level: Tensor) -> Proposed:
-        """The direction at each image's level."""
-        t = self._times(level)
-        graduated = level < len(self.schedule) - 1
+    def _propose(self, problem: Problem, point: Point, t: Tensor, level: Tensor) -> Proposed:
+        """The direction at each image's level, whose time is t (B,)."""
+        graduated = level < self._last_level
         rows = positions(graduated)
         if len(rows) == len(level):
             gradient = problem.gradient(point, t)
@@ -208,25 +265,30 @@ class Solver:
             gradient = point.gradient
             if len(rows):
                 part = problem.select(rows).gradient(point.select(rows), t[rows])
-                gradient = gradient.index_copy(0, rows, part)
+                gradient = gradient.clone().index_copy_(0, rows, part)
         proposal = self.direction.propose(problem, gradient, t)
         return Proposed(
             direction=proposal,
+            level=level,
+            gradient=gradient,
             slope=inner(point.gradient, proposal.direction),
-            norm=norm(proposal.direction),
-            gap=norm(gradient - point.gradient),
+            proposals=torch.ones_like(level),
             evaluations=graduated.long(),
         )
 
     def _advance(self, state: SolverState, chosen: Chosen, found: SearchResult) -> SolverState:
         """Everything but the status."""
-        value = found.point.value[:, None]
+        value, proposal = found.point.value[:, None], state.proposal
+        if self.first_step.follows_proposal or self.descent_from is not None:
+            proposal = barzilai_borwein(state.point, found.point)
         return SolverState(
             point=found.point,
+            schedule=state.schedule,
             level=chosen.level,
             step_size=found.step,
-            proposal=barzilai_borwein(state.point, found.point),
+            proposal=proposal,
             recent=torch.cat([state.recent[:, 1:], value], dim=1),
+            gradient_norm=norm(found.point.gradient),
             initial_gradient_norm=state.initial_gradient_norm,
             status=state.status,
             iterations=state.iterations + 1,
@@ -237,26 +299,31 @@ class Solver:
             operator_evaluations=state.operator_evaluations + chosen.operator_evaluations,
         )
 
-    def _status(self, state: SolverState, found: SearchResult, record: Record) -> Tensor:
+    def _status(self, state: SolverState, found: SearchResult) -> Tensor:
         """A failed search is final only at t_min: an earlier direction may be followed by a better.
 
         Later rules win over earlier ones.
         """
-        at_end = state.level == len(self.schedule) - 1
+        at_end = state.level == self._last_level
         status = torch.full_like(state.status, int(Status.RUNNING))
-        rules = (
-            (state.iterations >= self.steps, Status.BUDGET_SPENT),
-            (~found.accepted & at_end, Status.SEARCH_FAILED),
-            (~found.finite, Status.NOT_FINITE),
-            (
-                record.gradient_norm <= self.tolerance * state.initial_gradient_norm,
-                Status.CONVERGED,
-            ),
-        )
-        for condition, outcome in rules:
-            status = torch.where(condition, int(outcome), status)
+        converged = state.gradient_norm <= self.tolerance * state.initial_gradient_norm
+        status.masked_fill_(state.iterations >= self.steps, int(Status.BUDGET_SPENT))
+        status.masked_fill_(~found.accepted & at_end, int(Status.SEARCH_FAILED))
+        status.masked_fill_(~found.finite, int(Status.NOT_FINITE))
+        status.masked_fill_(converged, int(Status.CONVERGED))
         return status
 
-    def _times(self, level: Tensor) -> Tensor:
-        """Schedule times of the levels, (B,) float64."""
-        return self.schedule.to(level.device)[level]
+    @property
+    def _last_level(self) -> int:
+        return self.schedule.shape[-1] - 1
+
+    def _times(self, level: Tensor, which: Tensor) -> Tensor:
+        """Times of the levels in each image's schedule, (B,) float64."""
+        schedule = self.schedule.to(level.device)
+        return schedule[level] if schedule.ndim == 1 else schedule[which, level]
+
+
+def _running(state: SolverState) -> Tensor | None:
+    """Positions of the images that are running; None if all are."""
+    rows = positions(state.status == Status.RUNNING)
+    return None if len(rows) == len(state.status) else rows

@@ -30,11 +30,13 @@ class SolverState(Batch):
 
     Attributes:
         point: the iterate and f there.
+        schedule: which of the solver's schedules the image follows, int64.
         level: position in the schedule of the last step taken, -1 before the first.
         step_size: last accepted step, 0 after a failed search.
         proposal: first trial of the next line search along grad f (Barzilai-Borwein), NaN where
             undefined.
         recent: the last values of f, (B, memory), for the nonmonotone Armijo rule.
+        gradient_norm: |grad f(x)|.
         initial_gradient_norm: |grad f(x_1)|.
         status: `Status` codes, int64.
         iterations: iterations done, int64.
@@ -44,10 +46,12 @@ class SolverState(Batch):
     """
 
     point: Point
+    schedule: Tensor
     level: Tensor
     step_size: Tensor
     proposal: Tensor
     recent: Tensor
+    gradient_norm: Tensor
     initial_gradient_norm: Tensor
     status: Tensor
     iterations: Tensor
