@@ -183,7 +183,8 @@ def table() -> None:
     known = [r for n in [*COMMANDS, *EXTRA] if (r := load(n))]
     if known:
         dates = sorted(r["date"] for r in known)
-        lines += ["", f"Measured {dates[0]} to {dates[-1]} on {known[0]['hardware']}."]
+        hardware = " or ".join(sorted({r["hardware"] for r in known}))
+        lines += ["", f"Measured {dates[0]} to {dates[-1]} on {hardware}."]
     before, rest = PAGE.read_text().split(BEGIN)
     after = rest.split(END)[1]
     PAGE.write_text(f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{after}")
