@@ -26,12 +26,12 @@ from gnclightning.data.images import ImageSet
 from gnclightning.data.samples import demo_images
 from gnclightning.diagnostics import check_gradient, inspect
 from gnclightning.errors import UserError
+from gnclightning.files import replacing
 from gnclightning.objectives import Alpha, GraduatedObjective
 from gnclightning.operators import ParallelBeam2D, Radon
 from gnclightning.priors import EnergyPrior, NetworkEnergy, PriorMetadata, ScaledPrior, load_prior
 from gnclightning.reconstruction import methods
 from gnclightning.reconstruction.checks import check_prior, check_times
-from gnclightning.reconstruction.files import replacing
 from gnclightning.reconstruction.folder import CONFIG, choose_folder, create_folder
 from gnclightning.reconstruction.measurement import Scanner
 from gnclightning.reconstruction.progress import ProgressBar
