@@ -47,16 +47,24 @@ class FoundFile:
     changed: int
 
 
-def find_files(root: str | Path) -> list[FoundFile]:
+def find_files(root: str | Path, without: str | Path | None = None) -> list[FoundFile]:
     """All files below a folder, sorted by path; links to folders are not followed.
+
+    Args:
+        root: the folder.
+        without: a folder that is passed over, such as that of caches.
 
     Raises:
         UserError: there is no such folder, it cannot be read, or it holds no file.
     """
     root = Path(root)
+    passed_over = None if without is None else Path(without).resolve()
     if not root.is_dir():
         came = "a file" if root.exists() else "which does not exist"
         raise UserError(f"expected a folder of DICOM files at {root}, {came}: mend the path")
+
+    if root.resolve() == passed_over:
+        raise UserError(f"expected {without} to be another folder than that of the DICOM files")
 
     def refuse(error: OSError) -> None:
         raise UserError(
@@ -65,7 +73,8 @@ def find_files(root: str | Path) -> list[FoundFile]:
         ) from error
 
     found: list[FoundFile] = []
-    for folder, _, names in os.walk(root, onerror=refuse):
+    for folder, folders, names in os.walk(root, onerror=refuse):
+        folders[:] = [name for name in folders if Path(folder, name).resolve() != passed_over]
         for name in names:
             path = Path(folder, name)
             # A dangling link has no size; reading its header will tell what is wrong with it.
