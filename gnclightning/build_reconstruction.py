@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from gnclightning.build_ldct import build_slice_images
 from gnclightning.build_solver import build_alpha, build_solver
 from gnclightning.config import ReconstructConfig, save
 from gnclightning.config.reconstruct import (
@@ -18,6 +19,7 @@ from gnclightning.config.reconstruct import (
     EllipsesDataConfig,
     FolderDataConfig,
     GeometryConfig,
+    LDCTDataConfig,
 )
 from gnclightning.config.solver import GraduatedConfig, PreconditionedConfig, SolverConfig
 from gnclightning.data.ellipses import phantoms
@@ -104,6 +106,8 @@ def build_images(config: ReconstructConfig) -> ImageSet:
             return ImageSet(stack, tuple(f"ellipses[{n}]" for n in indices), tuple(indices))
         case FolderDataConfig(path=path, count=count):
             return read_images(path, count)
+        case LDCTDataConfig():
+            return build_slice_images(config.data, config.progress)
     raise AssertionError(config.data)
 
 

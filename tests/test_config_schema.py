@@ -38,7 +38,8 @@ def _name(case: type[Section] | Setting) -> str:
 def _overrides(setting: Setting) -> list[str]:
     """What has to be given so that the setting is there."""
     chosen = [setting.condition] if setting.condition else []
-    return chosen + (["data.path=images.npy"] if setting.condition == "data.name=folder" else [])
+    reads_files = setting.condition in ("data.name=folder", "data.name=ldct")
+    return chosen + (["data.path=images.npy"] if reads_files else [])
 
 
 def _written(value: Any) -> str:
