@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Generic, NoReturn, TypeVar
 
 from gnclightning.config import (
+    InspectConfig,
     ReconstructConfig,
     TrainConfig,
+    load_inspect_config,
     load_reconstruct_config,
     load_train_config,
     schema_help,
@@ -25,7 +27,7 @@ from gnclightning.config import (
 )
 from gnclightning.errors import UserError
 
-ConfigT = TypeVar("ConfigT", ReconstructConfig, TrainConfig)
+ConfigT = TypeVar("ConfigT", ReconstructConfig, TrainConfig, InspectConfig)
 
 _OPTIONS = """\
 options:
@@ -50,13 +52,17 @@ _REMEDIES = {
 
 @dataclass(frozen=True)
 class _Program(Generic[ConfigT]):
-    """What distinguishes one program from the other."""
+    """What distinguishes one program from the others."""
 
     schema: type[ConfigT]
     load: Callable[[str | None, Sequence[str]], ConfigT]
     run: Callable[[ConfigT], None]
     examples: tuple[str, ...]
     interrupted: str
+    command: str = ""
+    """What comes before the settings."""
+    settings: Callable[[Sequence[str]], Sequence[str]] = list
+    """Settings from the words of the command line that are no options."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -106,6 +112,37 @@ def train(arguments: Sequence[str] | None = None) -> int:
     return _main(program, sys.argv[1:] if arguments is None else arguments)
 
 
+def data(arguments: Sequence[str] | None = None) -> int:
+    """Inspect data (`inspect PATH`); argument and exit status as for `reconstruct`."""
+    program = _Program(
+        InspectConfig,
+        load_inspect_config,
+        _run_inspection,
+        examples=(
+            "inspect data/LDCT-and-Projection-data",
+            "inspect scans output=scans.png manifest=scans.csv",
+            "inspect scans series=null output=null",
+        ),
+        interrupted="nothing is kept; give the command again",
+        command="inspect PATH ",
+        settings=_inspection_settings,
+    )
+    return _main(program, sys.argv[1:] if arguments is None else arguments)
+
+
+def _inspection_settings(words: Sequence[str]) -> Sequence[str]:
+    paths = [word for word in words[1:] if "=" not in word]
+    if words[:1] != ["inspect"] or len(paths) > 1:
+        raise UserError(f"expected inspect PATH and settings, got {' '.join(words) or 'nothing'!r}")
+    return [f"path={word}" if word in paths else word for word in words[1:]]
+
+
+def _run_inspection(config: InspectConfig) -> None:
+    from gnclightning import build
+
+    build.run_inspection(config)
+
+
 def _run_reconstruction(config: ReconstructConfig) -> None:
     from gnclightning import build
 
@@ -140,7 +177,7 @@ def _run(program: _Program[ConfigT], arguments: Sequence[str]) -> None:
     options = _parse(arguments)
     if options.help:
         return _print(_help(program))
-    config = program.load(options.config, options.overrides)
+    config = program.load(options.config, program.settings(options.overrides))
     if options.print_config:
         return _print(to_yaml(config))
     return program.run(config)
@@ -163,7 +200,8 @@ def _help(program: _Program[ConfigT]) -> str:
     examples = [f"  {command} {example}".rstrip() for example in program.examples]
     return "\n".join(
         [
-            f"usage: {command} [--config FILE] [key=value ...] [--print-config] [--debug] [--help]",
+            f"usage: {command} {program.command}[--config FILE] [key=value ...] [--print-config] "
+            "[--debug] [--help]",
             "",
             str(program.schema.__doc__),
             "",
