@@ -1,6 +1,6 @@
 """The only place that turns configuration into objects; imported by the command line."""
 
-from gnclightning.config import ReconstructConfig, TrainConfig
+from gnclightning.config import InspectConfig, ReconstructConfig, TrainConfig
 
 
 def run_training(config: TrainConfig) -> None:
@@ -15,3 +15,10 @@ def run_reconstruction(config: ReconstructConfig) -> None:
     from gnclightning import build_reconstruction
 
     build_reconstruction.run_reconstruction(config)
+
+
+def run_inspection(config: InspectConfig) -> None:
+    """See `build_inspection.run_inspection`."""
+    from gnclightning import build_inspection
+
+    build_inspection.run_inspection(config)

@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from gnclightning.build_ldct import build_slice_images
 from gnclightning.build_solver import build_alpha, build_solver
 from gnclightning.config import ReconstructConfig, save
 from gnclightning.config.reconstruct import (
@@ -18,6 +19,7 @@ from gnclightning.config.reconstruct import (
     EllipsesDataConfig,
     FolderDataConfig,
     GeometryConfig,
+    LDCTDataConfig,
 )
 from gnclightning.config.solver import GraduatedConfig, PreconditionedConfig, SolverConfig
 from gnclightning.data.ellipses import phantoms
@@ -26,12 +28,12 @@ from gnclightning.data.images import ImageSet
 from gnclightning.data.samples import demo_images
 from gnclightning.diagnostics import check_gradient, inspect
 from gnclightning.errors import UserError
+from gnclightning.files import replacing
 from gnclightning.objectives import Alpha, GraduatedObjective
 from gnclightning.operators import ParallelBeam2D, Radon
 from gnclightning.priors import EnergyPrior, NetworkEnergy, PriorMetadata, ScaledPrior, load_prior
 from gnclightning.reconstruction import methods
 from gnclightning.reconstruction.checks import check_prior, check_times
-from gnclightning.reconstruction.files import replacing
 from gnclightning.reconstruction.folder import CONFIG, choose_folder, create_folder
 from gnclightning.reconstruction.measurement import Scanner
 from gnclightning.reconstruction.progress import ProgressBar
@@ -104,6 +106,8 @@ def build_images(config: ReconstructConfig) -> ImageSet:
             return ImageSet(stack, tuple(f"ellipses[{n}]" for n in indices), tuple(indices))
         case FolderDataConfig(path=path, count=count):
             return read_images(path, count)
+        case LDCTDataConfig():
+            return build_slice_images(config.data, config.progress)
     raise AssertionError(config.data)
 
 

@@ -19,11 +19,13 @@ from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
+from gnclightning.build_ldct import build_slices
 from gnclightning.config import TrainConfig, from_yaml_text, save
 from gnclightning.config.train import (
     EllipsesTrainDataConfig,
     EnergyPriorConfig,
     FolderTrainDataConfig,
+    LDCTTrainDataConfig,
     VEConfig,
     VPConfig,
 )
@@ -42,6 +44,7 @@ from gnclightning.sde import SDE, VESDE, VPSDE
 from gnclightning.tracking import check_mode, open_logger
 from gnclightning.training.callbacks import PriorExport, ReconstructionCallback, ValidationProblem
 from gnclightning.training.data import EllipsesDataModule, FolderDataModule, ImageDataModule
+from gnclightning.training.ldct import LDCTDataModule
 from gnclightning.training.module import DenoisingModule, TrainingPlan
 
 WEIGHTS = "prior.safetensors"
@@ -145,6 +148,9 @@ def build_data(config: TrainConfig) -> ImageDataModule:
         return EllipsesDataModule(
             batch_size, data.train_count, data.validation_count, data.size, data.workers, data.seed
         )
+    if isinstance(data, LDCTTrainDataConfig):
+        slices = build_slices(data, config.progress)
+        return LDCTDataModule(*slices, batch_size, data.validation_count, data.workers, config.seed)
     assert isinstance(data, FolderTrainDataConfig)
     return FolderDataModule(
         data.path, batch_size, data.validation_fraction, data.workers, config.seed
@@ -241,6 +247,8 @@ def build_metadata(config: TrainConfig, data: ImageDataModule) -> PriorMetadata:
             length_unit=config.data.unit,
             intensity_unit=config.data.intensity_unit,
         )
+    if isinstance(data, LDCTDataModule):
+        return data.describe(metadata)
     return metadata
 
 

@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Generic, NoReturn, TypeVar
 
 from gnclightning.config import (
+    InspectConfig,
     ReconstructConfig,
     TrainConfig,
+    load_inspect_config,
     load_reconstruct_config,
     load_train_config,
     schema_help,
@@ -59,6 +61,8 @@ class Program(Generic[ConfigT]):
         run: does the work.
         examples: arguments, shown by --help.
         interrupted: what is kept after an interruption, and how to go on.
+        command: what comes before the settings.
+        settings: makes settings of the words of the command line that are no options.
     """
 
     schema: type[ConfigT]
@@ -66,6 +70,8 @@ class Program(Generic[ConfigT]):
     run: Callable[[ConfigT], None]
     examples: tuple[str, ...]
     interrupted: str
+    command: str = ""
+    settings: Callable[[Sequence[str]], Sequence[str]] = list
 
 
 class _Parser(argparse.ArgumentParser):
@@ -115,6 +121,37 @@ def train(arguments: Sequence[str] | None = None) -> int:
     return main(program, sys.argv[1:] if arguments is None else arguments)
 
 
+def data(arguments: Sequence[str] | None = None) -> int:
+    """Inspect data (`inspect PATH`); argument and exit status as for `reconstruct`."""
+    program = Program(
+        InspectConfig,
+        load_inspect_config,
+        _run_inspection,
+        examples=(
+            "inspect data/LDCT-and-Projection-data",
+            "inspect scans output=scans.png manifest=scans.csv",
+            "inspect scans series=null output=null",
+        ),
+        interrupted="nothing is kept; give the command again",
+        command="inspect PATH ",
+        settings=_inspection_settings,
+    )
+    return main(program, sys.argv[1:] if arguments is None else arguments)
+
+
+def _inspection_settings(words: Sequence[str]) -> Sequence[str]:
+    paths = [word for word in words[1:] if "=" not in word]
+    if words[:1] != ["inspect"] or len(paths) > 1:
+        raise UserError(f"expected inspect PATH and settings, got {' '.join(words) or 'nothing'!r}")
+    return [f"path={word}" if word in paths else word for word in words[1:]]
+
+
+def _run_inspection(config: InspectConfig) -> None:
+    from gnclightning import build
+
+    build.run_inspection(config)
+
+
 def _run_reconstruction(config: ReconstructConfig) -> None:
     from gnclightning import build
 
@@ -153,7 +190,7 @@ def _run(program: Program[ConfigT], arguments: Sequence[str]) -> None:
     options = _parse(arguments)
     if options.help:
         return _print(_help(program))
-    config = program.load(options.config, options.overrides)
+    config = program.load(options.config, program.settings(options.overrides))
     if options.print_config:
         return _print(to_yaml(config))
     return program.run(config)
@@ -180,7 +217,8 @@ def _help(program: Program[ConfigT]) -> str:
     examples = [f"  {command} {example}".rstrip() for example in program.examples]
     return "\n".join(
         [
-            f"usage: {command} [--config FILE] [key=value ...] [--print-config] [--debug] [--help]",
+            f"usage: {command} {program.command}[--config FILE] [key=value ...] [--print-config] "
+            "[--debug] [--help]",
             "",
             str(program.schema.__doc__),
             "",

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 import gnclightning
-from gnclightning.cli import reconstruct, train
+from gnclightning.cli import data, reconstruct, train
 from gnclightning.config import (
     ReconstructConfig,
     TrainConfig,
@@ -189,7 +189,7 @@ class TestQuestions:
 
     def test_examples_of_the_help_are_right(self, capsys, monkeypatch):
         monkeypatch.chdir(ROOT)
-        for program in (reconstruct, train):
+        for program in (data, reconstruct, train):
             monkeypatch.setattr(sys, "argv", ["program"])
             program(["--help"])
             text = capsys.readouterr().out
@@ -249,4 +249,4 @@ def test_console_scripts_exist():
     for name, target in scripts.items():
         module, _, function = target.partition(":")
         programs[name] = getattr(import_module(module), function)
-    assert programs == {"gnc-train": train, "gnc-reconstruct": reconstruct}
+    assert programs == {"gnc-train": train, "gnc-reconstruct": reconstruct, "gnc-data": data}

@@ -40,7 +40,8 @@ def _name(case: Path | Load) -> str:
 class TestShippedFiles:
     def test_all_are_found(self):
         reconstruct = "demo folder gnc_flow gradient_descent gradient_like"
-        expected = {*reconstruct.split(), "ellipses_energy", "ellipses_score"}
+        train = "ellipses_energy ellipses_score ldct_energy ldct_score"
+        expected = {*reconstruct.split(), *train.split()}
         assert {path.stem for _, path in SHIPPED} >= expected
 
     @pytest.mark.parametrize(("load", "path"), SHIPPED, ids=_name)
@@ -97,7 +98,8 @@ class TestVariants:
         with pytest.raises(UserError) as caught:
             load_reconstruct_config(path)
         assert str(caught.value) == (
-            f"{path}: data.path is a setting of data.name=folder, but the choice is data.name=demo"
+            f"{path}: data.path is a setting of data.name=folder or data.name=ldct, "
+            "but the choice is data.name=demo"
         )
 
     def test_an_unknown_one_is_answered_with_all(self):
@@ -125,7 +127,7 @@ class TestVariants:
         ("alpha=3", "alpha is a group of settings, got 3: give alpha.rule=VALUE"),
         (
             "data=folder",
-            "data is a group of settings, got 'folder': give data.name=demo|ellipses|folder",
+            "data is a group of settings, got 'folder': give data.name=demo|ellipses|folder|ldct",
         ),
         ("seed=null", "seed: expected integer, got null"),
         ("seed=1.0", "seed: expected integer, got 1.0"),

@@ -14,7 +14,7 @@ import pytest
 
 from batches import GEOMETRY, names_in, result, run_folder
 from gnclightning.errors import UserError
-from gnclightning.reconstruction.files import replacing, write_csv, write_hdf5, write_json
+from gnclightning.files import replacing, write_csv, write_hdf5, write_json
 from gnclightning.reconstruction.folder import choose_folder, create_folder
 from gnclightning.reconstruction.writers import estimate_size
 from run_folders import table

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from dicom_trees import write_series
 from gnclightning import cli
 from gnclightning.data.ellipses import phantoms
 from gnclightning.networks import UNet, UNetConfig
@@ -258,11 +259,17 @@ def test_every_shipped_recipe_trains(name, tmp_path):
         "data.validation_count=1",
         "trainer.accelerator=cpu",
         "trainer.max_steps=1",
+        "trainer.log_every_n_steps=1",
         "trainer.val_check_interval=1",
         "reconstruction.every_n_steps=0",
         "logger.mode=disabled",
         "progress=false",
     ]
+    if name.startswith("ldct"):
+        for patient in ("C001", "C002"):
+            write_series(tmp_path / "ct", patient, 2)
+        folders = [f"data.path={tmp_path / 'ct'}", f"data.cache={tmp_path / 'cache'}"]
+        short += [*folders, "data.conversion_workers=0", "data.workers=0"]
     assert cli.train(["--config", str(ROOT / f"configs/train/{name}.yaml"), *short]) == 0
     prior, metadata = load_prior(tmp_path)
     assert prior.parametrisation in name

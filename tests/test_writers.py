@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from batches import batch, names_in, result, run_folder
-from gnclightning.reconstruction import figures, files, writers
+from gnclightning import files
+from gnclightning.reconstruction import figures, writers
 from gnclightning.reconstruction.methods import Outcome
 from gnclightning.reconstruction.runner import Observer, run
 from run_folders import arrays, table

@@ -1,5 +1,6 @@
 """The schema as text: every key, its default, type, bounds and one line about it."""
 
+import shlex
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -77,4 +78,4 @@ def _show(default: object) -> str:
         return {None: "null", True: "true", False: "false"}[default]
     if isinstance(default, list):
         return f"[{','.join(str(item) for item in cast(list[object], default))}]"
-    return str(default)
+    return shlex.quote(default) if isinstance(default, str) else str(default)

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from gnclightning.config import messages
+from gnclightning.config.inspect import InspectConfig
 from gnclightning.config.reconstruct import ReconstructConfig
 from gnclightning.config.sections import (
     FieldError,
@@ -53,6 +54,13 @@ def load_reconstruct_config(
 def load_train_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -> TrainConfig:
     """Load the configuration of a training run; arguments as `load_reconstruct_config`."""
     return load(TrainConfig, path, overrides)
+
+
+def load_inspect_config(
+    path: str | Path | None = None, overrides: Sequence[str] = ()
+) -> InspectConfig:
+    """Load the configuration of an inspection; arguments as `load_reconstruct_config`."""
+    return load(InspectConfig, path, overrides)
 
 
 def from_yaml_text(text: str, schema: type[ConfigT]) -> ConfigT:

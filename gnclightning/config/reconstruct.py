@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from gnclightning.config.common import SEEDS, ImageLoggerConfig
+from gnclightning.config.ldct import LDCTConfig
 from gnclightning.config.sections import FieldError, Section, bounded, one_of
 from gnclightning.config.solver import (
     GNCFlowConfig,
@@ -66,6 +67,18 @@ class FolderDataConfig(DataConfig):
     """An .npy file, (H,W) or (N,H,W), a greyscale PNG, or a folder of such files."""
     count: int | None = bounded(None, ">= 1")
     """Images, the first ones; null: all."""
+
+
+@dataclass(kw_only=True)
+class LDCTDataConfig(LDCTConfig, DataConfig):
+    """CT series in DICOM files, preprocessed as for training; give the same settings as there."""
+
+    split: Literal["test", "validation", "train"] = "test"
+    """The patients whose slices are reconstructed."""
+    start: int = bounded(0, ">= 0")
+    """Number of the first slice; they are sorted by patient, series and position."""
+    count: int | None = bounded(8, ">= 1")
+    """Slices; null: all from data.start on."""
 
 
 @dataclass(kw_only=True)
@@ -176,7 +189,7 @@ class ReconstructConfig(Section):
     prior: PriorSourceConfig = field(default_factory=PriorSourceConfig)
     data: DataConfig = field(
         default_factory=DemoDataConfig,
-        metadata=one_of(DemoDataConfig, EllipsesDataConfig, FolderDataConfig),
+        metadata=one_of(DemoDataConfig, EllipsesDataConfig, FolderDataConfig, LDCTDataConfig),
     )
     geometry: GeometryConfig = field(default_factory=GeometryConfig)
     noise: NoiseConfig = field(default_factory=NoiseConfig)

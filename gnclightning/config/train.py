@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from gnclightning.config.common import SEEDS, LoggerConfig
+from gnclightning.config.ldct import LDCTConfig
 from gnclightning.config.sections import FieldError, Section, bounded, one_of, within
 
 
@@ -125,6 +126,14 @@ class FolderTrainDataConfig(TrainDataConfig):
 
 
 @dataclass(kw_only=True)
+class LDCTTrainDataConfig(LDCTConfig, TrainDataConfig):
+    """CT series in DICOM files, such as the LDCT-and-Projection-data collection of TCIA."""
+
+    validation_count: int | None = bounded(64, ">= 1")
+    """Slices to validate on, evenly spaced among those of the validation patients; null: all."""
+
+
+@dataclass(kw_only=True)
 class OptimizerConfig(Section):
     """Muon for hidden weight matrices, Adam for the rest; linear warm-up, then a cosine to zero."""
 
@@ -229,7 +238,7 @@ class TrainConfig(Section):
     )
     data: TrainDataConfig = field(
         default_factory=EllipsesTrainDataConfig,
-        metadata=one_of(EllipsesTrainDataConfig, FolderTrainDataConfig),
+        metadata=one_of(EllipsesTrainDataConfig, FolderTrainDataConfig, LDCTTrainDataConfig),
     )
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     time_sampling: TimeSamplingConfig = field(default_factory=TimeSamplingConfig)

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gnclightning import __version__
+from gnclightning.files import replacing, write_csv, write_hdf5, write_json
 from gnclightning.operators import ParallelBeam2D
 from gnclightning.reconstruction import certification, figures, folder
-from gnclightning.reconstruction.files import replacing, write_csv, write_hdf5, write_json
 from gnclightning.reconstruction.records import BatchResult, MetricsRow, TraceRow
 from gnclightning.reconstruction.runner import Observer
 from gnclightning.reconstruction.summary import summarise

@@ -156,7 +156,7 @@ class FolderDataModule(ImageDataModule):
             )
         super().__init__(
             _Images(images[:train_count]),
-            partial(_shuffled, train_count, seed),
+            partial(shuffled, train_count, seed),
             train_count,
             images[train_count:],
             batch_size,
@@ -249,7 +249,7 @@ class _Images(Dataset[Tensor]):
         return self.images[index]
 
 
-def _shuffled(image_count: int, seed: int, position: int) -> Iterator[int]:
+def shuffled(image_count: int, seed: int, position: int) -> Iterator[int]:
     """Pass after pass over all images, each in an order of its own, from `position` on."""
     first, offset = divmod(position, image_count)
     for number in count(first):

@@ -24,7 +24,7 @@ from gnclightning.experiments.toy2d.storage import (
     write_summary,
 )
 from gnclightning.experiments.toy2d.tracking import track
-from gnclightning.reconstruction.files import replacing
+from gnclightning.files import replacing
 from gnclightning.reconstruction.folder import CONFIG, choose_folder, probe_folder
 from gnclightning.tracking import check_mode
 

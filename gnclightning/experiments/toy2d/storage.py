@@ -12,7 +12,7 @@ from gnclightning.errors import UserError
 from gnclightning.experiments.toy2d.critical_points import Minima
 from gnclightning.experiments.toy2d.methods import PAPER, study_counts
 from gnclightning.experiments.toy2d.rates import QUANTITIES, Rates
-from gnclightning.reconstruction.files import write_hdf5, write_json
+from gnclightning.files import write_hdf5, write_json
 
 RATES, SUMMARY = "rates.h5", "summary.json"
 

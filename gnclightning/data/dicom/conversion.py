@@ -1,0 +1,23 @@
+"""What worker processes do with one slice."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gnclightning.data.dicom.pixels import read_hounsfield
+from gnclightning.data.dicom.preprocessing import Preprocessing
+from gnclightning.data.dicom.records import Reason, RejectedError, Rejection, Slice
+
+
+def convert(root: Path, process: Preprocessing, slice_: Slice) -> NDArray[np.float32] | Rejection:
+    """Read and preprocess a slice: an image (size, size) in [0, 1], or why there is none."""
+    try:
+        hounsfield = read_hounsfield(root, slice_)
+    except RejectedError as error:
+        return slice_.reject(error.reason, error.detail)
+    image = process.apply(hounsfield, slice_.instance)
+    if image.min() == image.max():
+        low, high = hounsfield.min(), hounsfield.max()
+        return slice_.reject(Reason.CONSTANT, f"{low:g} to {high:g} HU all become {image.min():g}")
+    return image

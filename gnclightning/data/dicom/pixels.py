@@ -1,0 +1,86 @@
+"""Reading one slice's pixels in Hounsfield units."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydicom.dataset import FileDataset
+from pydicom.encaps import get_frame
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
+    UID,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+)
+
+from gnclightning.data.dicom.records import Reason, RejectedError, Slice
+
+_JPEG_2000 = (JPEG2000Lossless, JPEG2000, HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K)
+_JPEG_LS = (JPEGLSLossless, JPEGLSNearLossless)
+EXTRA = "pip install 'gnclightning[dicom]'"
+"""What installs the decoders that pydicom itself lacks."""
+
+_END_OF_IMAGE = b"\xff\xd9"
+"""Ends every JPEG 2000 and JPEG-LS code stream; decoders accept streams that break off before."""
+
+
+def read_hounsfield(root: Path, slice_: Slice) -> NDArray[np.float64]:
+    """Read the pixels of a slice.
+
+    Args:
+        root: folder of the tree.
+        slice_: its header.
+
+    Returns:
+        RescaleSlope * stored value + RescaleIntercept, (H, W), in HU (DICOM PS3.3, C.11.1.1.2).
+
+    Raises:
+        RejectedError: the file cannot be read or decoded, or its pixels all have one value.
+    """
+    stored = _decode(root / slice_.file)
+    if stored.shape != (slice_.size, slice_.size):
+        raise RejectedError(Reason.UNDECODABLE, f"pixels of shape {stored.shape}")
+    if stored.min() == stored.max():
+        raise RejectedError(Reason.CONSTANT, f"all stored values are {stored.min()}")
+    return slice_.slope * stored.astype(np.float64) + slice_.intercept
+
+
+def _decode(path: Path) -> NDArray[np.integer]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pydicom's remarks on odd but readable files
+            dataset = pydicom.dcmread(path)
+            _check_stream(dataset)
+            return dataset.pixel_array
+    except RejectedError:
+        raise
+    except (OSError, MemoryError) as error:
+        raise RejectedError(Reason.UNREADABLE, str(error)) from error
+    except Exception as error:  # pydicom and its decoders raise nearly anything on damaged files
+        raise RejectedError(Reason.UNDECODABLE, f"{type(error).__name__}: {error}") from error
+
+
+def _check_stream(dataset: FileDataset) -> None:
+    """Refuse what no decoder is there for, and code streams that break off."""
+    syntax = UID(dataset.file_meta.TransferSyntaxUID)
+    if not syntax.is_compressed or syntax.is_deflated:
+        return
+    try:
+        available = get_decoder(syntax).is_available
+    except NotImplementedError:
+        available = False
+    if not available:
+        known = syntax in (*_JPEG_2000, *_JPEG_LS)
+        remedy = EXTRA if known else "convert it to an uncompressed transfer syntax"
+        raise RejectedError(Reason.NO_DECODER, f"{syntax.name}: {remedy}")
+    if syntax in (*_JPEG_2000, *_JPEG_LS):
+        stream = get_frame(dataset.PixelData, 0, number_of_frames=1)
+        if not stream.rstrip(b"\0").endswith(_END_OF_IMAGE):
+            raise RejectedError(Reason.TRUNCATED, f"{syntax.name} without its end")

@@ -1,0 +1,97 @@
+"""What is known of each file: a usable slice, or why it is not used."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why a file is not used; the texts appear in manifests and reports."""
+
+    NOT_DICOM = "not DICOM"
+    UNREADABLE = "unreadable"
+    NOT_CT = "not CT"
+    LOCALISER = "localiser"
+    PROJECTIONS = "projections"
+    OTHER_SERIES = "other series"
+    MISSING_TAG = "missing tag"
+    BAD_TAG = "bad tag"
+    NOT_HOUNSFIELD = "not in Hounsfield units"
+    COLOUR = "colour"
+    MULTI_FRAME = "multi-frame"
+    NOT_SQUARE = "not square"
+    ODD_SIZE = "odd size"
+    ODD_GEOMETRY = "odd geometry"
+    DUPLICATE = "duplicate"
+    SAME_POSITION = "same position"
+    TRUNCATED = "truncated pixel data"
+    NO_DECODER = "no decoder"
+    UNDECODABLE = "cannot be decoded"
+    CONSTANT = "constant image"
+
+
+class RejectedError(Exception):
+    """A file that is not used; `detail` is one line that says what is wrong with this one."""
+
+    def __init__(self, reason: Reason, detail: str = ""):
+        # Both go to the base class, so that the exception survives being pickled.
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = " ".join(detail.split())
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A file that is not used.
+
+    Attributes:
+        file: path relative to the root of the tree, with forward slashes.
+        reason: the kind of defect.
+        detail: what is wrong with this file, one line.
+        patient: PatientID, "" where unknown.
+        series: SeriesInstanceUID, "" where unknown.
+    """
+
+    file: str
+    reason: Reason
+    detail: str = ""
+    patient: str = ""
+    series: str = ""
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The header of a CT slice that may be used.
+
+    Attributes:
+        file: path relative to the root of the tree, with forward slashes.
+        patient: PatientID.
+        series: SeriesInstanceUID.
+        instance: SOPInstanceUID.
+        description: SeriesDescription, "" where absent.
+        size: height and width, pixels.
+        pixel_size: height and width of a pixel, mm.
+        thickness: SliceThickness, mm; None where absent.
+        orientation: ImageOrientationPatient, rounded to 1e-3; empty where absent.
+        position: ImagePositionPatient along the slice normal, mm; None where absent.
+        location: SliceLocation, mm; None where absent.
+        slope: HU per stored unit.
+        intercept: HU of the stored value 0.
+    """
+
+    file: str
+    patient: str
+    series: str
+    instance: str
+    description: str
+    size: int
+    pixel_size: float
+    thickness: float | None
+    orientation: tuple[float, ...]
+    position: float | None
+    location: float | None
+    slope: float
+    intercept: float
+
+    def reject(self, reason: Reason, detail: str = "") -> Rejection:
+        """This slice as one that is not used."""
+        return Rejection(self.file, reason, detail, self.patient, self.series)

@@ -1,0 +1,125 @@
+"""`gnc-data inspect`: what it prints and writes, and how it fails."""
+
+import csv
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+from pydicom.data import get_testdata_file
+
+from dicom_trees import ct_dataset, write, write_series
+from gnclightning.cli import data
+from gnclightning.data.dicom.inspection import inspect_tree
+from gnclightning.data.dicom.records import Reason
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """Two patients, a low-dose series, a constant slice and a text."""
+    root = tmp_path / "ct"
+    write_series(root, "C001", 4)
+    write_series(root, "C[0]2", 3)
+    write_series(root, "C001", 2, "Low Dose Images")
+    constant = ct_dataset("C001", 9)
+    constant.PixelData = b"\x07\0" * 256
+    write(constant, root / "constant")
+    (root / "LICENSE").write_text("no image")
+    return root
+
+
+def run(tree, tmp_path, *more):
+    output = f"output={tmp_path / 'sheets' / 'a.png'}"
+    return data(["inspect", str(tree), output, "workers=0", "progress=false", *more])
+
+
+def test_series_are_summed_up(tree):
+    found = inspect_tree(tree, workers=0)
+    assert [(s.patient, s.slices, s.size) for s in found.series] == [
+        ("C001", 4, 16),
+        ("C[0]2", 3, 16),
+    ]
+    first = found.series[0]
+    assert (first.pixel_size, first.thickness, first.gap) == (0.75, 1.5, 2)
+    assert -1000 <= first.low < -950
+    assert 2950 < first.high <= 2998
+    assert first.middle.shape == (16, 16)
+    assert first.middle[0, 0] == 200
+    assert [s.position for s in found.index.slices[:4]] == [0, 2, 4, 6]
+    assert sorted(r.reason for r in found.index.rejections) == [
+        Reason.CONSTANT,
+        Reason.NOT_DICOM,
+        Reason.OTHER_SERIES,
+        Reason.OTHER_SERIES,
+    ]
+
+
+def test_processes_find_what_one_process_finds(tree):
+    one, two = (inspect_tree(tree, workers=workers) for workers in (0, 2))
+    assert one.index == two.index
+    assert [(s.low, s.high) for s in one.series] == [(s.low, s.high) for s in two.series]
+
+
+def test_it_prints_tables_and_writes_a_contact_sheet(tree, tmp_path, capsys):
+    assert run(tree, tmp_path, f"manifest={tmp_path / 'lists' / 'm.csv'}") == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    assert lines[0] == "2 patients, 2 series, 7 slices; 4 files rejected"
+    row = next(line for line in lines if line.startswith("C[0]2"))
+    assert row.startswith("C[0]2 Full Dose Images 3 16x16 0.75 1.5 2 ")
+    assert "not DICOM 1 LICENSE: no DICOM header" in lines
+    assert "constant image 1 constant: all stored values are 7" in lines
+    assert any(line.startswith("other series 2 ") for line in lines)
+    with Image.open(tmp_path / "sheets" / "a.png") as sheet:
+        values = np.asarray(sheet.convert("L"), float)
+    assert values.shape[1] > values.shape[0] > 200
+    assert values.std() > 20
+    with (tmp_path / "lists" / "m.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["status"] for row in rows].count("used") == 7
+    assert len(rows) == 11
+
+
+def test_a_tree_without_ct_shows_why(tmp_path, capsys):
+    root = tmp_path / "ct"
+    root.mkdir()
+    shutil.copy(get_testdata_file("MR_small.dcm", read=False, download=False), root)
+    assert run(root, tmp_path) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("0 patients, 0 series, 0 slices; 1 files rejected")
+    assert "Modality MR" in out
+    assert not (tmp_path / "sheets").exists()
+
+
+def test_real_slices_that_pydicom_carries(tmp_path, capsys):
+    root = tmp_path / "ct"
+    root.mkdir()
+    for name in ("CT_small.dcm", "693_J2KI.dcm", "J2K_pixelrep_mismatch.dcm"):
+        shutil.copy(get_testdata_file(name, read=False, download=False), root)
+    assert run(root, tmp_path) == 0
+    assert capsys.readouterr().out.startswith("3 patients, 3 series, 3 slices; 0 files rejected")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "expected inspect PATH and settings, got 'nothing'"),
+        (["show", "x"], "expected inspect PATH and settings, got 'show x'"),
+        (["inspect", "x", "y"], "expected inspect PATH and settings, got 'inspect x y'"),
+        (["inspect"], "path is required, give path=VALUE: Folder of the DICOM files"),
+        (["inspect", "none"], "expected a folder of DICOM files at none, which does not exist"),
+        (["inspect", "x", "seris=a"], "unknown setting seris: did you mean series?"),
+    ],
+)
+def test_mistakes_end_in_one_line_and_status_2(arguments, message, capsys):
+    assert data(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"error: {message}")
+    assert err.count("\n") == 1
+
+
+def test_debug_shows_where(capsys):
+    assert data(["inspect", "none", "--debug"]) == 2
+    assert capsys.readouterr().err.startswith("Traceback (most recent call last):")
