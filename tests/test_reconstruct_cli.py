@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from gnclightning import build_reconstruction, tracking
+from gnclightning import build_reconstruction, files, tracking
 from gnclightning.cli import reconstruct
 from gnclightning.config import load_reconstruct_config
 from gnclightning.data.ellipses import phantoms
 from gnclightning.priors import NetworkEnergy, NetworkScore
-from gnclightning.reconstruction import files
+
 from gnclightning.reconstruction.runner import Observer
 from gnclightning.reconstruction.table import FinalTable
 from gnclightning.reconstruction.writers import RunFolder
