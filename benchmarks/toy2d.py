@@ -18,7 +18,7 @@ import time
 import numpy as np
 import torch
 
-from gnclightning.experiments.toy2d.jobs import Job
+from gnclightning.experiments.toy2d.jobs import Job, grouped, keep_memory
 from gnclightning.experiments.toy2d.methods import PAPER
 from gnclightning.experiments.toy2d.program import toy2d
 
@@ -35,19 +35,21 @@ def seconds(job: Job) -> float:
 def fraction(count: int, steps: int) -> None:
     """Time `count` values of t_max spread over the whole range, with fewer iterations if asked."""
     torch.set_num_threads(1)
+    keep_memory()
     values = np.geomspace(1e-2, 10, 2 * count + 1)[1::2].tolist()
     job = Job("alg1", (1.0,), 10, 10, (1.0, 1.0))
     job()  # first calls import and allocate
     total = 0.0
     for method in PAPER:
-        times = [seconds(Job(method, (t,), STARTS, steps, (1.0, 1.0))) for t in values]
-        whole = float(np.mean(times)) * COUNT * STEPS / steps
+        measured = 0.0
+        for group in grouped(method, values, STARTS):
+            spent = seconds(Job(method, group, STARTS, steps, (1.0, 1.0)))
+            each = spent / (len(group) * STARTS**2 * steps)
+            span = f"t_max {group[0]:.3g} to {group[-1]:.3g}"
+            print(f"{method}  {span:24}  {spent:7.1f} s  {each * 1e9:6.0f} ns per iteration")
+            measured += spent
+        whole = measured / len(values) * COUNT * STEPS / steps
         total += whole
-        for t, measured in zip(values, times, strict=True):
-            each = measured / (STARTS**2 * steps)
-            print(
-                f"{method}  t_max {t:7.3f}  {measured:7.1f} s  {each * 1e9:6.0f} ns per iteration"
-            )
         print(f"{method}  full size: {whole:.0f} CPU seconds")
     print(f"both, on {CORES} cores: {total / CORES:.0f} s")
 
@@ -73,7 +75,7 @@ def full() -> None:
 def main() -> None:
     """Dispatch."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--t-max", type=int, default=6, help="values of t_max to time")
+    parser.add_argument("--t-max", type=int, default=5, help="values of t_max to time")
     parser.add_argument("--steps", type=int, default=STEPS, help="iterations, of 1300")
     parser.add_argument("--profile", action="store_true", help="show where the time goes")
     parser.add_argument("--full", action="store_true", help="run full size")

@@ -147,3 +147,15 @@ class Problem(Protocol):
 def positions(mask: Tensor) -> Tensor:
     """Indices at which `mask` (B,) holds, (n,). Waits for the device."""
     return torch.nonzero(mask, as_tuple=True)[0]
+
+
+def first_true(mask: Tensor) -> tuple[Tensor, Tensor]:
+    """In each row of `mask` (n, w) the first place that holds, or the last if none does.
+
+    Returns:
+        The places within the flattened mask (n,), and whether any holds, (n,) bool.
+    """
+    count, width = mask.shape
+    found = mask.any(1)
+    place = torch.where(found, mask.int().argmax(1), width - 1)
+    return place + torch.arange(0, count * width, width, device=mask.device), found

@@ -1,6 +1,7 @@
 """The 2D experiment: its problem, its minima and its rates."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -163,10 +164,11 @@ class TestRates:
 
     def test_groups_hold_each_value_once(self):
         values = [float(n) for n in range(1, 31)]
-        groups = grouped(values, 30)
+        groups = grouped("alg1", values, 30)
         assert [value for group in groups for value in group] == values
         assert max(map(len, groups)) == 11
-        assert grouped(values, 100) == [(value,) for value in values]
+        assert grouped("alg1", values, 100) == [(value,) for value in values]
+        assert grouped("alg2", values, 100)[0] == (1.0, 2.0, 3.0, 4.0, 5.0)
 
 
 class TestPublishedBands:
@@ -181,20 +183,21 @@ class TestPublishedBands:
         assert rates.curves[0, -1] < 0.25
 
 
-def test_the_lookahead_does_not_change_what_is_found():
-    """The largest descending t, searched one level at a time."""
-    from dataclasses import replace
-
+def test_looking_ahead_does_not_change_what_is_found():
+    """Levels and steps are those of a search that tries one at a time."""
     starts, times = start_grid(8), schedules([2.0], STEPS)
     solver = PAPER["alg2"](times).then
     assert solver.lookahead > 1
     many = solve(solver, objective(64), starts)
-    single = solve(replace(solver, lookahead=1), objective(64), starts)
+    assert solver.search.at_once > 1
+    one_by_one = replace(solver, lookahead=1, search=replace(solver.search, at_once=1))
+    single = solve(one_by_one, objective(64), starts)
     skipped = torch.stack([record.t for record in many.trace]).diff(dim=0).abs() > 2 * 2.0 / STEPS
     assert skipped.any()
     for a, b in zip(many.trace, single.trace, strict=True):
         torch.testing.assert_close(a.t, b.t, rtol=0, atol=0, equal_nan=True)
     torch.testing.assert_close(many.x, single.x, rtol=0, atol=1e-12)
     assert many.status == single.status
+    assert any((record.step_size[record.active] < 1).any() for record in many.trace)
     assert (many.state.network_evaluations >= single.state.network_evaluations).all()
     assert Status.BUDGET_SPENT in many.status

@@ -48,7 +48,10 @@ class GaussianMixture:
 
     def energy_and_score(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """Both, in closed form."""
-        log_joint, whitened = self._components(x, t)
+        if bool((t == t[:1]).all()):
+            t = t[:1]  # images at one time share the covariances
+        gamma = self.sde.mean_scale(t)
+        log_joint, whitened = self._components((x.flatten(1).mT / gamma), t)
         # The score needs the same exponentials as the energy's logarithm of their sum.
         largest = log_joint.amax(0)
         joint = (log_joint - largest).exp()
@@ -58,7 +61,8 @@ class GaussianMixture:
             pull = pulls.sum(1)
         else:
             pull = torch.einsum("kij,jkb->ib", self.eigenvectors, pulls)
-        return -(largest + total.log()).double(), -(pull / total).mT.reshape(x.shape)
+        energy = len(pull) * gamma.log() - largest - total.log()
+        return energy.double(), -(pull / (gamma * total)).mT.reshape(x.shape)
 
     def curvature(self, t: Tensor) -> Tensor:
         """1 / nu_t^2, the largest that a component can have; (B,) -> (B,)."""
@@ -68,21 +72,18 @@ class GaussianMixture:
         """gamma_t; (B,) -> (B,)."""
         return self.sde.mean_scale(t)
 
-    def _components(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """log(w_k N_k(x)) (K, B) and S_k^-1 (x - m_k) in the eigenbases (n, K, B).
+    def _components(self, points: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Log(w_k N_k) (K, B) and C_k^-1 (x - m_k) in the eigenbases (n, K, B), C_k = S_k + s^2 I.
 
-        The batch goes last, where short sums over components cost least.
+        `points` (n, B) and the noise level s are on the scale of the image, divided by gamma_t. The
+        batch goes last, where short sums over components cost least.
         """
-        flat = x.flatten(1)
-        if bool((t == t[:1]).all()):
-            t = t[:1]  # images at one time share the covariances
-        gamma, nu = self.sde.mean_scale(t), self.sde.std(t)
-        offset = flat.mT[:, None] - gamma * self.means.mT[..., None]
+        size = len(points)
+        offset = points[:, None] - self.means.mT[..., None]
         if self.eigenvectors is not None:
             offset = torch.einsum("kij,ikb->jkb", self.eigenvectors, offset)
-        variance = gamma**2 * self.eigenvalues.mT[..., None] + nu**2
+        variance = self.eigenvalues.mT[..., None] + self.sde.noise_to_signal(t) ** 2
         whitened = offset * variance.reciprocal()
         quadratic = (offset * whitened).sum(0)
-        multiplicity = flat.shape[1] // len(variance)
-        log_volume = multiplicity * variance.log().sum(0) + flat.shape[1] * math.log(2 * math.pi)
+        log_volume = size // len(variance) * variance.log().sum(0) + size * math.log(2 * math.pi)
         return self.log_weights[:, None] - 0.5 * (quadratic + log_volume), whitened

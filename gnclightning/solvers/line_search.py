@@ -6,7 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from gnclightning.problem import Batch, Point, Problem, Ray, positions
+from gnclightning.problem import Batch, Point, Problem, Ray, first_true, positions
 from gnclightning.tensors import squared_norm
 
 
@@ -64,11 +64,14 @@ class Armijo:
         c: sufficient-decrease constant in (0,1).
         shrink: factor between trials in (0,1).
         max_trials: trials before the search has failed.
+        at_once: trials, at most, that are evaluated together after a refusal, twice as many each
+            time. What is accepted is the same; see `Solver.lookahead`.
     """
 
     c: float = 1e-3
     shrink: float = 0.5
     max_trials: int = 15
+    at_once: int = 1
 
     def __call__(
         self,
@@ -81,21 +84,27 @@ class Armijo:
     ) -> SearchResult:
         """See `LineSearch`."""
         result = self._trial(problem, point, ray, step, reference, slope)
-        for trial in range(1, self.max_trials):
-            rows = positions(~result.accepted)
-            if not len(rows):
-                return result
-            part = self._trial(
-                problem.select(rows),
-                point.select(rows),
-                ray.select(rows),
-                step[rows] * self.shrink**trial,
-                reference[rows],
-                slope[rows],
+        steps = torch.tensor([self.shrink**k for k in range(self.max_trials)]).to(step)
+        rows, tried, width = positions(~result.accepted), 1, 1
+        while len(rows) and tried < self.max_trials:
+            width = min(width, self.max_trials - tried)
+            repeated = rows.repeat_interleave(width)
+            attempts = self._trial(
+                problem.select(repeated),
+                point.select(repeated),
+                ray.select(repeated),
+                (step[rows, None] * steps[tried : tried + width]).flatten(),
+                reference[repeated],
+                slope[repeated],
             )
-            finite = result.finite[rows] | part.finite
-            result.write(rows, replace(part, trials=part.trials + trial, finite=finite))
-        return _undo_failures(point, result)
+            first, accepted = first_true(attempts.accepted.reshape(-1, width))
+            tried += width
+            part = attempts.select(first)
+            trials = torch.full_like(part.trials, tried)
+            finite = result.finite[rows] | attempts.finite.reshape(-1, width).any(1)
+            result.write(rows, replace(part, trials=trials, finite=finite))
+            rows, width = rows[~accepted], min(2 * width, self.at_once)
+        return _undo_failures(point, result) if len(rows) else result
 
     def _trial(
         self,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from gnclightning.problem import Batch, Point, Problem, Ray, positions
+from gnclightning.problem import Batch, Point, Problem, Ray, first_true, positions
 from gnclightning.solvers.directions import (
     LARGEST_STEP,
     SMALLEST_STEP,
@@ -227,10 +227,9 @@ class Solver:
                 self._times(level, state.schedule[repeated]),
                 level,
             )
-            admitted = self._admits(tried, state.gradient_norm[repeated]).reshape(-1, width)
-            success = admitted.any(1)
-            first = torch.where(success, admitted.int().argmax(1), width - 1)
-            part = tried.select(first + torch.arange(0, len(repeated), width, device=rows.device))
+            admitted = self._admits(tried, state.gradient_norm[repeated])
+            first, success = first_true(admitted.reshape(-1, width))
+            part = tried.select(first)
             evaluations = found.evaluations[rows] + tried.evaluations.reshape(-1, width).sum(1)
             proposals = found.proposals[rows] + width
             found.write(rows, replace(part, proposals=proposals, evaluations=evaluations))

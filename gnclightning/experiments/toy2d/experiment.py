@@ -97,7 +97,7 @@ def _jobs(
     return [
         Job(method, group, settings.starts, settings.steps, (x, y))
         for method, missing in wanted.items()
-        for group in grouped(missing, settings.starts)
+        for group in grouped(method, missing, settings.starts)
     ]
 
 

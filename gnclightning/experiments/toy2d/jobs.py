@@ -1,5 +1,6 @@
 """Jobs for worker processes: one method with a few values of t_max."""
 
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -13,8 +14,14 @@ from gnclightning.experiments.toy2d.methods import PAPER, schedules, study_metho
 from gnclightning.experiments.toy2d.problem import batch_last, objective, start_grid
 from gnclightning.experiments.toy2d.rates import Rates, measure
 
-_ROWS = 10_000
-"""Points that are worth a batch: with fewer, the calls cost more than the numbers."""
+_ROWS, _ROWS_OF_SEARCHES = 10_000, 50_000
+"""Points that are worth a batch: with fewer, the calls cost more than the numbers. Methods that
+search make many calls for the few points that are not content with the first trial."""
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+"""Of `mallopt`, as <malloc.h> numbers them."""
+_KEPT, _LARGEST_OF_HEAP = 2**30, 2**25
+"""Bytes; larger tensors are mapped one by one, and 2^25 is the most that glibc allows."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +56,10 @@ class Job:
         )
 
 
-def grouped(t_max: Sequence[float], starts: int) -> list[tuple[float, ...]]:
+def grouped(method: str, t_max: Sequence[float], starts: int) -> list[tuple[float, ...]]:
     """The values of t_max in groups that make a batch worth its while."""
-    size = max(1, _ROWS // starts**2)
+    rows = _ROWS if method == "alg1" else _ROWS_OF_SEARCHES
+    size = max(1, rows // starts**2)
     return [tuple(t_max[i : i + size]) for i in range(0, len(t_max), size)]
 
 
@@ -64,6 +72,7 @@ def perform(jobs: Sequence[Job], workers: int | None) -> Generator[tuple[Job, li
     """
     workers = min(workers or os.cpu_count() or 1, len(jobs))
     if workers <= 1:
+        keep_memory()
         yield from ((job, job()) for job in jobs)
         return
     context = multiprocessing.get_context("spawn")  # a fork would copy PyTorch's threads' locks
@@ -79,7 +88,20 @@ def perform(jobs: Sequence[Job], workers: int | None) -> Generator[tuple[Job, li
             raise
 
 
+def keep_memory() -> None:
+    """Let the C library keep the memory of freed tensors, for the next ones.
+
+    Glibc would give it back to the system, and most of the time would go into pages that are mapped
+    again and cleared. Other C libraries are left alone.
+    """
+    allocator = ctypes.CDLL(None)
+    if hasattr(allocator, "mallopt"):
+        allocator.mallopt(_TRIM_THRESHOLD, _KEPT)
+        allocator.mallopt(_MMAP_THRESHOLD, _LARGEST_OF_HEAP)
+
+
 def _prepare() -> None:
     """One thread per worker; interruptions are the parent's business."""
     torch.set_num_threads(1)
+    keep_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -21,9 +21,9 @@ from gnclightning.solvers import (
     preconditioned,
 )
 
-_SEARCH = Armijo(c=1e-3, shrink=0.9, max_trials=10)
+_SEARCH = Armijo(c=1e-3, shrink=0.9, max_trials=10, at_once=8)
 _FIRST_STEP = FixedFirstStep(1.0)
-_LOOKAHEAD = 64
+_LOOKAHEAD = 1024
 """The prior costs next to nothing: passes over the schedule are what counts."""
 _MEMORY = 10
 _SHARES = (0.0, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
