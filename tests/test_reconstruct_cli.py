@@ -17,7 +17,6 @@ from gnclightning.cli import reconstruct
 from gnclightning.config import load_reconstruct_config
 from gnclightning.data.ellipses import phantoms
 from gnclightning.priors import NetworkEnergy, NetworkScore
-
 from gnclightning.reconstruction.runner import Observer
 from gnclightning.reconstruction.table import FinalTable
 from gnclightning.reconstruction.writers import RunFolder
