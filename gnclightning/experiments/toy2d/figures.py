@@ -48,7 +48,7 @@ def draw(results: Results, t_max: Sequence[float], minima: Minima) -> Figure:
             _start_plane(figure, axes[0], reached.reshape(results.starts, -1))
             _landscape(axes[0], minima)
             _paths(axes[0], method, t_max, results.steps)
-            axes[0].set_title(f"{_NAMES[method]}: starts that reach the global minimum")
+            axes[0].set_title(f"{_NAMES[method]}: start plane")
             curves = np.stack([found.curves for found in rates], axis=1)
             for panel, title, shares in zip(axes[1:], _TITLES, curves, strict=True):
                 _over_t_max(figure, panel, t_max, shares)
