@@ -8,24 +8,14 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given
-from hypothesis import strategies as st
 
+from geometries import GEOMETRIES, SMALL
 from gnclightning.errors import UserError
 from gnclightning.operators import (
     ParallelBeam2D,
 )
 
 F64 = torch.float64
-ANGLE = st.one_of(st.floats(-7, 7), st.integers(-8, 8).map(lambda k: k * math.pi / 4))
-GEOMETRIES = st.builds(
-    ParallelBeam2D,
-    image_shape=st.tuples(st.integers(1, 13), st.integers(1, 13)),
-    angles=st.lists(ANGLE, min_size=1, max_size=5),
-    detector_count=st.integers(1, 21),
-    detector_spacing=st.floats(0.2, 3),
-    pixel_size=st.floats(0.5, 2),
-)
-SMALL = ParallelBeam2D.for_image((9, 6), 5)
 
 
 def test_default_geometry():

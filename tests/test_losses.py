@@ -4,24 +4,13 @@ import pytest
 import torch
 
 from gnclightning.losses import denoising_score_matching, excess_noise, stratified_times
-from gnclightning.networks import UNet, UNetConfig
 from gnclightning.priors import (
     GaussianMixture,
     NetworkEnergy,
     NetworkScore,
 )
 from gnclightning.sde import VPSDE
-
-TINY = UNetConfig(channels=8, multipliers=(1, 2), blocks=(1, 1), embedding=16)
-
-
-def tiny_network(seed: int = 0, dtype: torch.dtype = torch.float64) -> UNet:
-    """A network whose every parameter matters (fresh ones have zero layers)."""
-    torch.manual_seed(seed)
-    network = UNet(TINY)
-    for parameter in network.parameters():
-        torch.nn.init.normal_(parameter, std=0.2)
-    return network.to(dtype)
+from tiny_networks import tiny_network
 
 
 def mixture(sde, n: int = 3, k: int = 4) -> GaussianMixture:

@@ -9,6 +9,7 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from geometries import GEOMETRIES, SMALL
 from gnclightning.errors import UserError
 from gnclightning.operators import (
     Identity,
@@ -22,16 +23,6 @@ from gnclightning.operators import (
 )
 
 F64 = torch.float64
-ANGLE = st.one_of(st.floats(-7, 7), st.integers(-8, 8).map(lambda k: k * math.pi / 4))
-GEOMETRIES = st.builds(
-    ParallelBeam2D,
-    image_shape=st.tuples(st.integers(1, 13), st.integers(1, 13)),
-    angles=st.lists(ANGLE, min_size=1, max_size=5),
-    detector_count=st.integers(1, 21),
-    detector_spacing=st.floats(0.2, 3),
-    pixel_size=st.floats(0.5, 2),
-)
-SMALL = ParallelBeam2D.for_image((9, 6), 5)
 
 
 def random(*shape: int, seed: int = 0, dtype: torch.dtype = F64) -> torch.Tensor:

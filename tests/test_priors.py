@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gnclightning.errors import UserError
-from gnclightning.networks import UNet, UNetConfig
+from gnclightning.networks import UNet
 from gnclightning.priors import (
     Form,
     GaussianMixture,
@@ -14,18 +14,9 @@ from gnclightning.priors import (
     ScaledPrior,
 )
 from gnclightning.sde import VESDE, VPSDE, ExponentialVESDE
+from tiny_networks import TINY, tiny_network
 
-TINY = UNetConfig(channels=8, multipliers=(1, 2), blocks=(1, 1), embedding=16)
 METADATA = PriorMetadata(image_shape=(16, 16))
-
-
-def tiny_network(seed: int = 0, dtype: torch.dtype = torch.float64) -> UNet:
-    """A network whose every parameter matters (fresh ones have zero layers)."""
-    torch.manual_seed(seed)
-    network = UNet(TINY)
-    for parameter in network.parameters():
-        torch.nn.init.normal_(parameter, std=0.2)
-    return network.to(dtype)
 
 
 def mixture(sde, n: int = 3, k: int = 4) -> GaussianMixture:

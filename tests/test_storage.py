@@ -7,7 +7,6 @@ import torch
 from safetensors.torch import save_file
 
 from gnclightning.errors import UserError
-from gnclightning.networks import UNet, UNetConfig
 from gnclightning.priors import (
     Form,
     NetworkEnergy,
@@ -17,18 +16,9 @@ from gnclightning.priors import (
     save_prior,
 )
 from gnclightning.sde import VPSDE
+from tiny_networks import tiny_network
 
-TINY = UNetConfig(channels=8, multipliers=(1, 2), blocks=(1, 1), embedding=16)
 METADATA = PriorMetadata(image_shape=(16, 16))
-
-
-def tiny_network(seed: int = 0, dtype: torch.dtype = torch.float64) -> UNet:
-    """A network whose every parameter matters (fresh ones have zero layers)."""
-    torch.manual_seed(seed)
-    network = UNet(TINY)
-    for parameter in network.parameters():
-        torch.nn.init.normal_(parameter, std=0.2)
-    return network.to(dtype)
 
 
 @pytest.mark.parametrize("kind", [NetworkScore, NetworkEnergy])
