@@ -10,15 +10,7 @@ from gnclightning.priors import (
     NetworkScore,
 )
 from gnclightning.sde import VPSDE
-from tiny_networks import tiny_network
-
-
-def mixture(sde, n: int = 3, k: int = 4) -> GaussianMixture:
-    g = torch.Generator().manual_seed(3)
-    roots = torch.randn(k, n, n, generator=g, dtype=torch.float64)
-    means = 2 * torch.randn(k, n, generator=g, dtype=torch.float64)
-    weights = torch.rand(k, generator=g, dtype=torch.float64) + 0.1
-    return GaussianMixture(sde, means, roots @ roots.mT / n, weights)
+from tiny_priors import tiny_network
 
 
 @pytest.mark.parametrize("kind", [NetworkScore, NetworkEnergy])

@@ -14,17 +14,9 @@ from gnclightning.priors import (
     ScaledPrior,
 )
 from gnclightning.sde import VESDE, VPSDE, ExponentialVESDE
-from tiny_networks import TINY, tiny_network
+from tiny_priors import TINY, mixture, tiny_network
 
 METADATA = PriorMetadata(image_shape=(16, 16))
-
-
-def mixture(sde, n: int = 3, k: int = 4) -> GaussianMixture:
-    g = torch.Generator().manual_seed(3)
-    roots = torch.randn(k, n, n, generator=g, dtype=torch.float64)
-    means = 2 * torch.randn(k, n, generator=g, dtype=torch.float64)
-    weights = torch.rand(k, generator=g, dtype=torch.float64) + 0.1
-    return GaussianMixture(sde, means, roots @ roots.mT / n, weights)
 
 
 def energy_gradient(prior, x, t):

@@ -16,7 +16,7 @@ from gnclightning.priors import (
     save_prior,
 )
 from gnclightning.sde import VPSDE
-from tiny_networks import tiny_network
+from tiny_priors import tiny_network
 
 METADATA = PriorMetadata(image_shape=(16, 16))
 
@@ -58,6 +58,7 @@ def test_weights_of_another_network_are_refused(tmp_path):
 
     with safe_open(file, framework="pt") as handle:
         header = json.loads(handle.metadata()["gnclightning"])
+        # A safetensors handle has keys() but cannot be iterated.
         weights = {k: handle.get_tensor(k) for k in handle.keys()}  # noqa: SIM118
     header["network"]["channels"] = 16
     save_file(weights, file, metadata={"gnclightning": json.dumps(header)})
