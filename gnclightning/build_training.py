@@ -3,6 +3,7 @@
 import logging
 import warnings
 from dataclasses import asdict, replace
+from operator import le
 from pathlib import Path
 
 import lightning as L
@@ -125,10 +126,17 @@ def build_prior(config: TrainConfig) -> NetworkPrior:
 
 
 def _warm_start(prior: NetworkPrior, path: str) -> None:
-    """Copy the weights of another prior; network and diffusion must be the same."""
+    """Copy the weights of another prior of the same diffusion and network.
+
+    The network may have more blocks than that of `path`: fresh ones are the identity, so that the
+    deeper network starts with the same values.
+    """
     source, _ = load_prior(path)
+    wanted, found = prior.network.config, source.network.config
+    if len(found.blocks) == len(wanted.blocks) and all(map(le, found.blocks, wanted.blocks)):
+        found = replace(found, blocks=wanted.blocks)
     pairs = {
-        "network": (prior.network.config.to_dict(), source.network.config.to_dict()),
+        "network": (wanted.to_dict(), found.to_dict()),
         "sde": (prior.sde.to_dict(), source.sde.to_dict()),
         "prior.form": (prior.form.value, source.form.value),
     }
@@ -138,7 +146,7 @@ def _warm_start(prior: NetworkPrior, path: str) -> None:
                 f"init={path} has another {name}: expected {wanted}, got {found}; "
                 f"set {name} to what the weights were trained with"
             )
-    prior.network.load_state_dict(source.network.state_dict())
+    prior.network.load_state_dict(prior.network.state_dict() | source.network.state_dict())
 
 
 def build_data(config: TrainConfig) -> ImageDataModule:

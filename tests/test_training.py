@@ -115,10 +115,29 @@ def test_a_warm_start_copies_the_weights(tmp_path):
     assert differing(score, energy) == []
 
 
+def test_a_deeper_network_goes_on_where_a_shallower_one_was(tmp_path):
+    """Before it learns anything it predicts the same noise; afterwards its new blocks matter."""
+    train(tmp_path / "shallow", 2)
+    init = [f"init={tmp_path / 'shallow' / 'prior.safetensors'}", "network.blocks=[2,3]"]
+    still = ["optimizer.lr=1e-30", "optimizer.matrix_lr=1e-30"]
+    train(tmp_path / "deep", 1, *init, *still)
+    train(tmp_path / "trained", 2, *init, "optimizer.matrix_lr=0.1")
+    folders = [tmp_path / name for name in ("shallow", "deep", "trained")]
+    priors = [load_prior(folder / "prior.safetensors")[0] for folder in folders]
+    assert list(priors[1].network.config.blocks) == [2, 3]
+    x = torch.randn(2, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    t = torch.tensor([1e-3, 0.5])
+    shallow, deep, trained = (prior.noise_prediction(x, t) for prior in priors)
+    torch.testing.assert_close(deep, shallow, rtol=0, atol=0)
+    assert (trained - shallow).abs().max() > 1e-3
+    assert priors[2].network.down_levels[1][2].second.weight.abs().max() > 0
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
         ("network.channels=16", "another network"),
+        ("network.multipliers=[1,2,2] network.blocks=[1,1,1]", "another network"),
         ("sde.beta_max=5", "another sde"),
         ("prior.form=gradient_step", "another prior.form"),
         ("prior.form=scaled", "another prior.form"),
@@ -129,10 +148,17 @@ def test_an_unfit_warm_start_is_refused(setting, message, tmp_path, capsys):
     train(tmp_path / "score", 1)
     arguments = [*TINY, f"output={tmp_path / 'e'}", "prior.parametrisation=energy"]
     init = f"init={tmp_path / 'score' / 'prior.safetensors'}"
-    assert cli.train([*arguments, init, setting]) == 2
+    assert cli.train([*arguments, init, *setting.split()]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_a_shallower_network_does_not_start_from_a_deeper_one(tmp_path, capsys):
+    train(tmp_path / "deep", 1, "network.blocks=[2,1]")
+    init = f"init={tmp_path / 'deep' / 'prior.safetensors'}"
+    assert cli.train([*TINY, f"output={tmp_path / 'shallow'}", init]) == 2
+    assert "another network" in capsys.readouterr().err
 
 
 def test_weights_are_the_moving_average(tmp_path):
