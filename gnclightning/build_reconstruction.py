@@ -155,7 +155,7 @@ def build_method(
     """The solver with its objective, and what inspects the prior if that is asked for."""
     solver = config.solver
     regulariser = ScaledPrior(prior, prior.sde) if config.prior.evaluate_at == "scaled" else prior
-    alpha = build_alpha(config.alpha, prior, solver.t_min)
+    alpha = build_alpha(config.alpha, prior, solver)
     full = config.certificate.level == "full"
     return methods.GraduatedSolver(
         name=solver.name,

@@ -34,12 +34,13 @@ from gnclightning.solvers import (
 
 
 def build_alpha(
-    config: AlphaConfig, prior: NetworkEnergy, t_min: float
+    config: AlphaConfig, prior: NetworkEnergy, solver: SolverConfig
 ) -> Callable[[Tensor], Alpha]:
     """The rule that gives the weights alpha_t for noise of standard deviation sigma_y."""
     if config.rule == "auto":
+        power = solver.alpha_power if config.power is None else config.power
         return lambda sigma_y: Alpha.from_noise_level(
-            prior.sde, sigma_y, t_min, config.weight, config.power
+            prior.sde, sigma_y, solver.t_min, config.weight, power
         )
     rule = Alpha.constant if config.rule == "constant" else Alpha.noise_scale
     alpha = rule(prior.sde, config.weight)

@@ -16,6 +16,7 @@ from gnclightning.build_reconstruction import (
 from gnclightning.build_solver import build_alpha, build_solver
 from gnclightning.config import load_reconstruct_config
 from gnclightning.config.reconstruct import AlphaConfig, GeometryConfig
+from gnclightning.config.solver import GNCFlowConfig, PreconditionedConfig
 from gnclightning.data.images import ImageSet
 from gnclightning.networks import UNet, UNetConfig
 from gnclightning.operators import Radon
@@ -94,14 +95,19 @@ class TestBuilding:
         prior = NetworkEnergy(sde, UNet(UNetConfig(channels=8, multipliers=[1], blocks=[1])))
         t = torch.tensor([1e-3, 1e-3], dtype=torch.float64)
         ratio = sde.noise_to_signal(t)
-        auto = build_alpha(AlphaConfig(value=0.7), prior, 1e-3)(sigma)
-        torch.testing.assert_close(auto(t), 0.7 * sigma**2)
-        torch.testing.assert_close(
-            auto(t + 0.5) / auto(t), (sde.noise_to_signal(t + 0.5) / ratio).sqrt()
-        )
-        constant = build_alpha(AlphaConfig(rule="constant", value=0.7), prior, 1e-3)(sigma)
+        solver = PreconditionedConfig(t_min=1e-3)
+        growth = sde.noise_to_signal(t + 0.5) / ratio
+        for asked, config, power in (
+            (None, solver, 0.5),
+            (None, GNCFlowConfig(t_min=1e-3), 1.5),
+            (0.25, GNCFlowConfig(t_min=1e-3), 0.25),
+        ):
+            auto = build_alpha(AlphaConfig(value=0.7, power=asked), prior, config)(sigma)
+            torch.testing.assert_close(auto(t), 0.7 * sigma**2)
+            torch.testing.assert_close(auto(t + 0.5) / auto(t), growth**power)
+        constant = build_alpha(AlphaConfig(rule="constant", value=0.7), prior, solver)(sigma)
         torch.testing.assert_close(constant(t), torch.full_like(t, 0.7))
-        scaled = build_alpha(AlphaConfig(rule="noise_scale", value=0.7), prior, 1e-3)(sigma)
+        scaled = build_alpha(AlphaConfig(rule="noise_scale", value=0.7), prior, solver)(sigma)
         torch.testing.assert_close(scaled(t), 0.7 * ratio)
 
     def test_solver_settings_arrive(self):

@@ -131,8 +131,9 @@ class AlphaConfig(Section):
     value: float | None = bounded(None, "> 0")
     """constant, noise_scale: alpha (required); auto: factor of the squared noise level,
     null: 0.7; maximum a posteriori estimation asks for 1."""
-    power: float = bounded(0.5, ">= 0")
-    """auto: exponent of nu_t / gamma_t, relative to t_min."""
+    power: float | None = bounded(None, ">= 0")
+    """auto: exponent of nu_t / gamma_t, relative to t_min; null: 0.5 with
+    solver.name=preconditioned, 1.5 with the others."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,7 +1,7 @@
 """The schema of the solvers: what they share is written once, and inherited."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from gnclightning.config.sections import FieldError, Section, bounded
 
@@ -9,6 +9,9 @@ from gnclightning.config.sections import FieldError, Section, bounded
 @dataclass(kw_only=True)
 class SolverConfig(Section):
     """The algorithm, with backtracking along the Armijo rule."""
+
+    alpha_power: ClassVar[float] = 0.5
+    """What alpha.power is when it is not given."""
 
     name: str
     """Which algorithm."""
@@ -68,13 +71,28 @@ class DescentConfig(GraduatedConfig):
 
 @dataclass(kw_only=True)
 class FirstOrderConfig(SolverConfig):
-    """A solver without preconditioner: many steps, of Barzilai-Borwein size."""
+    """A solver without preconditioner: many steps, of Barzilai-Borwein size.
+
+    A*A limits its steps, so that x follows the smoothing only where the curvature alpha_t / nu_t^2
+    of the regulariser is not much less: hence the larger power of alpha and the shorter range of
+    times (docs/results.md, "Algorithms 1 and 2").
+    """
+
+    alpha_power: ClassVar[float] = 1.5
 
     steps: int = bounded(300, ">= 1")
-    t_min: float = bounded(1e-3, "> 0, <= 1")
+    t_min: float = bounded(5e-3, "> 0, <= 1")
     first_step: float = bounded(0.01, "> 0")
-    barzilai_borwein: float = bounded(4.0, "> 0")
-    """Factor of the second Barzilai-Borwein step that later line searches try first."""
+    barzilai_borwein: float = bounded(1.9, "> 0")
+    """Factor of the second Barzilai-Borwein step that later line searches try first. Just under 2,
+    where the stiffest direction of A would no longer decrease, the first trial is accepted."""
+
+
+@dataclass(kw_only=True)
+class FirstOrderGraduatedConfig(FirstOrderConfig, GraduatedConfig):
+    """A first-order solver along a schedule."""
+
+    t_max: float = bounded(0.1, "> 0, <= 1")
 
 
 @dataclass(kw_only=True)
@@ -89,14 +107,14 @@ class PreconditionedConfig(DescentConfig):
 
 
 @dataclass(kw_only=True)
-class GradientLikeConfig(FirstOrderConfig, DescentConfig):
+class GradientLikeConfig(FirstOrderGraduatedConfig, DescentConfig):
     """Algorithm 2: gradient-like directions, smoothing adapted to the descent condition."""
 
     name: str = "gradient_like"
 
 
 @dataclass(kw_only=True)
-class GNCFlowConfig(FirstOrderConfig, GraduatedConfig):
+class GNCFlowConfig(FirstOrderGraduatedConfig):
     """Algorithm 1: graduated non-convexity flow along a fixed schedule."""
 
     name: str = "gnc_flow"
