@@ -63,7 +63,7 @@ def run_reconstruction(config: ReconstructConfig) -> None:
     _check_tv(config)
     # Within a run lengths are in pixels: steps, weights and safeguards do not depend on a unit.
     operator = Radon(geometry.in_pixels()).to(device)
-    solver = build_method(config, operator, prior.to(device))
+    solver = build_method(config, operator, prior.to(device), metadata)
     chosen = [*build_baselines(config, operator), solver]
     scanner = build_scanner(config, operator)
     scanner.check(images)
@@ -150,7 +150,7 @@ def build_baselines(config: ReconstructConfig, operator: Radon) -> list[methods.
 
 
 def build_method(
-    config: ReconstructConfig, operator: Radon, prior: NetworkEnergy
+    config: ReconstructConfig, operator: Radon, prior: NetworkEnergy, metadata: PriorMetadata
 ) -> methods.GraduatedSolver:
     """The solver with its objective, and what inspects the prior if that is asked for."""
     solver = config.solver
@@ -163,6 +163,7 @@ def build_method(
         objective=build_objective(solver, operator, regulariser, alpha),
         start=methods.fbp_start if config.start == "fbp" else methods.random_start,
         denoise=solver.final_denoising,
+        symmetric=metadata.symmetric,
         inspect=(lambda x: inspect(regulariser, x, solver.t_min)) if full else None,
     )
 

@@ -239,6 +239,8 @@ def build_metadata(config: TrainConfig, data: ImageDataModule) -> PriorMetadata:
     """The description that travels with the weights."""
     metadata = PriorMetadata(
         image_shape=data.image_shape,
+        # Ellipses of all positions and orientations alike; of others nothing is known.
+        symmetric=isinstance(config.data, EllipsesTrainDataConfig),
         training={
             "data": config.data.name,
             "parametrisation": config.prior.parametrisation,

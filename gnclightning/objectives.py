@@ -14,6 +14,7 @@ from gnclightning.operators import LinearOperator
 from gnclightning.priors import EnergyPrior
 from gnclightning.problem import Point, Ray
 from gnclightning.sde import SDE
+from gnclightning.symmetries import flips_and_turns, undo
 from gnclightning.tensors import expand, squared_norm, take
 
 
@@ -145,16 +146,25 @@ class GraduatedObjective:
         score = self.prior.score(point.x, t.to(point.x))
         return point.data_gradient - expand(self.alpha(t), score) * score
 
-    def posterior_mean(self, point: Point) -> Tensor:
+    def posterior_mean(self, point: Point, symmetric: bool = False) -> Tensor:
         """E[x_0 | x_t = x] at t_min by Tweedie's formula (x + nu^2 score) / gamma, like x.
 
         x, a stationary point of f at best, stands for an image with noise of level t_min; this is
         the mean of the images that it may come from. No evaluation: the point knows grad R.
+
+        With `symmetric`, for images (B, C, H, W) whose flipped and turned versions are as likely,
+        the score is averaged over these, which a trained prior treats a little differently: seven
+        evaluations for square images, three for others.
         """
         t = torch.full_like(point.value, self.t_min)
-        weight = self.alpha(t) * self.prior.curvature(t)
-        pull = (point.gradient - point.data_gradient) / expand(weight, point.x)
-        return (point.x - pull) / expand(self.prior.mean_scale(t), point.x)
+        score = (point.data_gradient - point.gradient) / expand(self.alpha(t), point.x)
+        if symmetric:
+            versions = list(flips_and_turns(point.x))
+            times = t.to(point.x)
+            others = [undo(self.prior.score(x, times), done) for x, done in versions[1:]]
+            score = torch.stack([score, *others]).mean(0)
+        pull = score / expand(self.prior.curvature(t), point.x)
+        return (point.x + pull) / expand(self.prior.mean_scale(t), point.x)
 
     def ray(self, direction: Tensor) -> Ray:
         """Direction with A d and A* A d."""

@@ -53,10 +53,11 @@ def tiny_prior(
     sde: SDE | None = None,
     channels: int = 1,
     intensity_range: tuple[float, float] = (0.0, 1.0),
+    symmetric: bool = False,
 ) -> Path:
     """Save an untrained prior as `path`."""
     prior = kind(sde or VPSDE(), tiny_network(channels))
-    save_prior(prior, PriorMetadata(shape, intensity_range), path)
+    save_prior(prior, PriorMetadata(shape, intensity_range, symmetric=symmetric), path)
     return path
 
 

@@ -137,10 +137,10 @@ class TestBuilding:
     def test_scaled_prior_is_evaluated_at_the_scaled_image(self, prior, tmp_path):
         config = configure(prior, tmp_path, "prior.evaluate_at=scaled", "solver.t_min=0.1")
         images = build_images(config)
-        energy, _ = build_prior(config, images)
+        energy, metadata = build_prior(config, images)
         operator = Radon(build_geometry(config.geometry, images))
         (batch,) = build_scanner(config, operator).batches(images, 8)
-        solver = build_method(config, operator, energy)
+        solver = build_method(config, operator, energy, metadata)
         objective = solver.objective(batch)
         gamma = float(energy.sde.mean_scale(torch.tensor([0.1])))
         found = objective.evaluate(batch.truth).regulariser

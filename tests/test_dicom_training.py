@@ -96,6 +96,7 @@ def test_metadata_state_pixel_size_and_hounsfield_units(folder, tmp_path):
     metadata = build_metadata(config, build_data(config))
     assert (metadata.pixel_size, metadata.length_unit) == (1.5, "mm")
     assert metadata.intensity_unit == "fraction of 81.36 /m, the attenuation of 3071 HU"
+    assert not metadata.symmetric  # nobody lies on his side, or on his head
     assert metadata.training["data"] == "ldct"
     assert metadata.training["hounsfield_range"] == pytest.approx((-20_000 / 19.98, 3071))
     coarse = tmp_path / "ct"

@@ -12,6 +12,31 @@ from gnclightning.tensors import expand, inner, norm
 from problems import T_MIN, problem, random, start
 
 
+class WeightedPrior:
+    """Energy 1/2 |w (x - 1)|^2 of any t, as if the noise had unit size; counts images."""
+
+    def __init__(self, weights):
+        self.square = weights**2
+        self.evaluations = 0
+
+    def energy_and_score(self, x, t):
+        self.evaluations += len(x)
+        energy = 0.5 * (self.square * (x - 1) ** 2).sum((1, 2, 3))
+        return energy, -self.square * (x - 1)
+
+    def energy(self, x, t):
+        return self.energy_and_score(x, t)[0]
+
+    def score(self, x, t):
+        return self.energy_and_score(x, t)[1]
+
+    def curvature(self, t):
+        return torch.ones_like(t)
+
+    def mean_scale(self, t):
+        return torch.ones_like(t)
+
+
 def graduated_value(objective, x, t):
     residual = objective.operator(x) - objective.y
     return 0.5 * residual.square().sum(1) + objective.alpha(t) * objective.prior.energy(x, t)
@@ -60,6 +85,34 @@ def test_the_posterior_mean_of_a_gaussian_is_exact(of_scaled_images):
     gain = gamma * variance / (gamma**2 * variance + nu**2)
     expected = mean + gain * (noisy - gamma * mean)
     torch.testing.assert_close(objective.posterior_mean(objective.evaluate(x)), expected)
+
+
+@pytest.mark.parametrize(("shape", "versions"), [((6, 6), 8), ((4, 6), 4)])
+def test_the_symmetric_posterior_mean_treats_flips_and_turns_alike(shape, versions):
+    """For a prior that does not: energy 1/2 |w (x - 1)|^2 with random weights w."""
+    weights = random(1, 1, *shape, seed=3)
+    prior = WeightedPrior(weights)
+    operator = Radon(ParallelBeam2D.for_image(shape, 5), dtype=torch.float64)
+    sde = VPSDE()
+    objective = GraduatedObjective(
+        operator, operator(random(2, 1, *shape, seed=2)), prior, Alpha.constant(sde, 3.0), T_MIN
+    )
+    x = random(2, 1, *shape, seed=1)
+    group = [(turn, flip) for flip in (False, True) for turn in range(0, 4, 8 // versions)]
+
+    def turned(image, turn, flip):
+        image = image.flip(-1) if flip else image
+        return torch.rot90(image, turn, (-2, -1))
+
+    mean_weight = sum(turned(weights**2, *g) for g in group) / versions
+    expected = x - mean_weight * (x - 1)
+    torch.testing.assert_close(objective.posterior_mean(objective.evaluate(x), True), expected)
+    assert prior.evaluations == 2 * versions
+    plain = objective.posterior_mean(objective.evaluate(x))
+    torch.testing.assert_close(plain, x - weights**2 * (x - 1))
+    for g in group:
+        mean = objective.posterior_mean(objective.evaluate(turned(x, *g)), True)
+        torch.testing.assert_close(mean, turned(expected, *g))
 
 
 def test_moving_along_a_ray_equals_evaluating_there():

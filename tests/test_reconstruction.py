@@ -260,6 +260,24 @@ class TestNumbers:
             assert len(values) == 5
             assert values[-1] < values[0]
 
+    def test_a_symmetric_prior_ends_with_the_mean_over_flips_and_turns(
+        self, folder, prior, tmp_path
+    ):
+        """Seven evaluations more, after the same iterations; without the last step nothing."""
+        twin = tiny_prior(tmp_path / "symmetric.safetensors", symmetric=True)
+        ours = run(twin, tmp_path / "run", "batch_size=2")
+        assert (ours / "trace.csv").read_bytes() == (folder / "trace.csv").read_bytes()
+        conditions = {"method": "preconditioned"}
+        found, plain = (
+            column(f / "metrics.csv", "network_evaluations", **conditions) for f in (ours, folder)
+        )
+        assert found == [count + 7 for count in plain]
+        change = arrays(ours)["preconditioned"] - arrays(folder)["preconditioned"]
+        assert np.abs(change).max() > 1e-6
+        off = "solver.final_denoising=false"
+        pair = [run(p, tmp_path / p.stem, "methods=[]", off) for p in (twin, prior)]
+        np.testing.assert_array_equal(*(arrays(f)["preconditioned"] for f in pair))
+
     def test_images_that_are_not_square(self, tmp_path):
         prior = tiny_prior(tmp_path / "wide.safetensors", (24, 32))
         wide = np.random.default_rng(0).random((2, 24, 32), dtype=np.float32)

@@ -160,7 +160,7 @@ class TestScreen:
         config = configure(prior, tmp_path)
         images = build_images(config)
         operator = Radon(ParallelBeam2D.for_image(32, 20))
-        solver = build_method(config, operator, build_prior(config, images)[0])
+        solver = build_method(config, operator, *build_prior(config, images))
         methods = [*build_baselines(config, operator), solver]
         run_batches(batches, methods, [bar])
         text = file.getvalue()

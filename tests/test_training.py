@@ -73,6 +73,7 @@ def test_score_then_energy_then_reload(tmp_path):
     prior, metadata = load_prior(tmp_path / "energy")
     assert isinstance(prior, NetworkEnergy)
     assert metadata.image_shape == (16, 16)
+    assert metadata.symmetric
     assert metadata.training["images_seen"] == 4
     assert metadata.training["initialised_from"]["parametrisation"] == "score"
     lines = (tmp_path / "energy" / "logs" / "version_0" / "metrics.csv").read_text().splitlines()

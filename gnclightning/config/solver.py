@@ -33,7 +33,8 @@ class SolverConfig(Section):
     """Stop once the gradient norm falls to this part of its first value; 0: never."""
     final_denoising: bool = True
     """Whether the result is the mean of the images that the last iterate can be with noise of level
-    t_min (Tweedie's formula, at no cost), or the last iterate itself."""
+    t_min (Tweedie's formula, at no cost), or the last iterate itself. Where the prior's metadata
+    say that flipped and turned images are as likely, the mean is over these: seven evaluations."""
 
 
 @dataclass(kw_only=True)

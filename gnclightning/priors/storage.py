@@ -36,6 +36,7 @@ class PriorMetadata:
         intensity_unit: what one unit of image value is.
         pixel_size: side of a pixel, in `length_unit`.
         length_unit: unit of lengths.
+        symmetric: whether flipped and turned images are as likely as the images themselves.
         training: free description: data, images seen, seconds, hardware, EMA decay.
         version: version of gnclightning that wrote the file.
     """
@@ -45,6 +46,7 @@ class PriorMetadata:
     intensity_unit: str = "fraction of the maximum"
     pixel_size: float = 1.0
     length_unit: str = "pixel"
+    symmetric: bool = False
     training: dict[str, Any] = field(default_factory=dict[str, Any])
     version: str = __version__
 

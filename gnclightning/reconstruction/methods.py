@@ -22,6 +22,7 @@ from gnclightning.solvers import (
     certify,
     iterate,
 )
+from gnclightning.symmetries import order
 
 DIRECT = "direct"
 """Status of a method without iterations."""
@@ -135,6 +136,7 @@ class GraduatedSolver:
         objective: f and its family for a measured batch.
         start: the first iterates (B, 1, H, W).
         denoise: whether the result is the posterior mean at t_min, or the last iterate.
+        symmetric: whether that mean is taken over flipped and turned images.
         inspect: inspects the prior at iterates.
     """
 
@@ -143,6 +145,7 @@ class GraduatedSolver:
     objective: Callable[[MeasuredBatch], GraduatedObjective]
     start: Callable[[MeasuredBatch], Tensor]
     denoise: bool
+    symmetric: bool = False
     inspect: Callable[[Tensor], Inspection] | None = None
 
     def __call__(self, measured: MeasuredBatch, callback: Callback) -> Outcome:
@@ -156,6 +159,7 @@ class GraduatedSolver:
             for state, record in iterate(self.solver, objective, start):
                 trace.append(record)
                 callback(_step(len(trace), state, record))
+            x, evaluations = self._result(objective, state)
         certificate = certify(
             trace,
             self.solver.sufficient_decrease,
@@ -165,14 +169,23 @@ class GraduatedSolver:
             self.solver.memory,
         )
         return Outcome(
-            x=objective.posterior_mean(state.point) if self.denoise else state.point.x,
+            x=x,
             status=[Status(code).label for code in state.status.tolist()],
             iterations=state.iterations,
-            network_evaluations=state.network_evaluations,
+            network_evaluations=evaluations,
             operator_evaluations=state.operator_evaluations,
             certificate=certificate,
             inspect=None if self.inspect is None else partial(self.inspect, state.point.x),
         )
+
+    def _result(self, objective: GraduatedObjective, state: SolverState) -> tuple[Tensor, Tensor]:
+        """The reconstructions, and the network evaluations up to them."""
+        point, evaluations = state.point, state.network_evaluations
+        if not self.denoise:
+            return point.x, evaluations
+        if self.symmetric:
+            evaluations = evaluations + order(point.x) - 1
+        return objective.posterior_mean(point, self.symmetric), evaluations
 
 
 def random_start(measured: MeasuredBatch) -> Tensor:
