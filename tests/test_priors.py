@@ -64,9 +64,11 @@ def test_isotropic_mixtures_are_no_special_case():
     general = GaussianMixture(sde, means, variances * skewed)
     assert isotropic.eigenvectors is None
     assert general.eigenvectors is not None
-    x, t = torch.randn(6, 3, dtype=torch.float64), torch.linspace(0.01, 1, 6).double()
-    for a, b in zip(isotropic.energy_and_score(x, t), general.energy_and_score(x, t), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-10)
+    x = torch.randn(6, 3, dtype=torch.float64)
+    for t in (torch.linspace(0.01, 1, 6).double(), torch.full((6,), 0.2).double()):
+        ours, theirs = (prior.energy_and_score(x, t) for prior in (isotropic, general))
+        for a, b in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-10)
 
 
 def test_a_single_gaussian_has_the_exact_quadratic_energy():

@@ -41,10 +41,10 @@ class TestProblem:
         torch.set_rng_state(state)
         prior = mixture()
         assert prior.means[0].tolist() == [1, 1]
-        assert prior.eigenvalues[0].tolist() == pytest.approx([0.1], rel=1e-12)
+        assert prior.eigenvalues[0].tolist() == pytest.approx([0.1, 0.1], rel=1e-12)
         assert prior.means[1:].tolist() == [mean.tolist() for mean in means[1:]]
         for found, variance in zip(prior.eigenvalues[1:], variances[1:], strict=True):
-            assert found.tolist() == pytest.approx([variance.item()], rel=1e-12)
+            assert found.tolist() == pytest.approx([variance.item()] * 2, rel=1e-12)
         assert prior.log_weights.exp().tolist() == pytest.approx([0.2] * 5)
 
     def test_the_objective_is_the_papers_times_a_hundredth(self):

@@ -33,8 +33,6 @@ class GaussianMixture:
         # Multiples of the identity need no eigenbasis, which is most of the work.
         isotropic = bool((self.eigenvalues == self.eigenvalues[:, :1]).all())
         self.eigenvectors = None if isotropic else eigenvectors
-        if isotropic:
-            self.eigenvalues = self.eigenvalues[:, :1]
         weights = torch.ones_like(means[:, 0]) if weights is None else weights
         self.log_weights = (weights / weights.sum()).log()
 
@@ -50,19 +48,14 @@ class GaussianMixture:
         """Both, in closed form."""
         if bool((t == t[:1]).all()):
             t = t[:1]  # images at one time share the covariances
-        gamma = self.sde.mean_scale(t)
-        log_joint, whitened = self._components((x.flatten(1).mT / gamma), t)
-        # The score needs the same exponentials as the energy's logarithm of their sum.
-        largest = log_joint.amax(0)
-        joint = (log_joint - largest).exp()
-        total = joint.sum(0)
-        pulls = joint * whitened
-        if self.eigenvectors is None:
-            pull = pulls.sum(1)
-        else:
-            pull = torch.einsum("kij,jkb->ib", self.eigenvectors, pulls)
-        energy = len(pull) * gamma.log() - largest - total.log()
-        return energy.double(), -(pull / (gamma * total)).mT.reshape(x.shape)
+        gamma, ratio = self.sde.mean_scale(t), self.sde.noise_to_signal(t)
+        # On the scale of the image, divided by gamma_t; the batch goes last, where short sums over
+        # components cost least.
+        points = x.flatten(1).mT / gamma
+        density = self._general if self.eigenvectors is not None else self._isotropic
+        log_density, pull = density(points, ratio**2)
+        energy = len(points) * gamma.log() - log_density
+        return energy.double(), -(pull / gamma).mT.reshape(x.shape)
 
     def curvature(self, t: Tensor) -> Tensor:
         """1 / nu_t^2, the largest that a component can have; (B,) -> (B,)."""
@@ -72,18 +65,51 @@ class GaussianMixture:
         """gamma_t; (B,) -> (B,)."""
         return self.sde.mean_scale(t)
 
-    def _components(self, points: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """Log(w_k N_k) (K, B) and C_k^-1 (x - m_k) in the eigenbases (n, K, B), C_k = S_k + s^2 I.
+    def _general(self, points: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Log density (B,) of points (n, B), and minus its gradient (n, B).
 
-        `points` (n, B) and the noise level s are on the scale of the image, divided by gamma_t. The
-        batch goes last, where short sums over components cost least.
+        Args:
+            points: x / gamma_t.
+            noise: variance (nu_t / gamma_t)^2 that is added to the covariances, (B,) or (1,).
         """
-        size = len(points)
+        assert self.eigenvectors is not None
         offset = points[:, None] - self.means.mT[..., None]
-        if self.eigenvectors is not None:
-            offset = torch.einsum("kij,ikb->jkb", self.eigenvectors, offset)
-        variance = self.eigenvalues.mT[..., None] + self.sde.noise_to_signal(t) ** 2
-        whitened = offset * variance.reciprocal()
-        quadratic = (offset * whitened).sum(0)
-        log_volume = size // len(variance) * variance.log().sum(0) + size * math.log(2 * math.pi)
-        return self.log_weights[:, None] - 0.5 * (quadratic + log_volume), whitened
+        offset = torch.einsum("kij,ikb->jkb", self.eigenvectors, offset)
+        variance = self.eigenvalues.mT[..., None] + noise
+        whitened = offset / variance
+        exponent = -0.5 * ((offset * whitened).sum(0) + variance.log().sum(0))
+        exponent = exponent + self.log_weights[:, None]
+        largest = exponent.amax(0)
+        joint = (exponent - largest).exp()
+        total = joint.sum(0)
+        pull = torch.einsum("kij,jkb->ib", self.eigenvectors, joint * whitened)
+        return _log_density(total, largest, len(points)), pull / total
+
+    def _isotropic(self, points: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """As `_general`, by two matrix products.
+
+        The squared distances |x|^2 - 2 <x, m_k> + |m_k|^2 are linear in (x, |x|^2), and the sums
+        over components in their densities.
+        """
+        size, means = len(points), self.means
+        precision = 1 / (self.eigenvalues[:, :1] + noise)
+        features = torch.cat([points, points.square().sum(0, keepdim=True)])
+        linear = torch.cat([-2 * means, torch.ones_like(means[:, :1])], dim=1)
+        exponent = torch.addmm(means.square().sum(1, keepdim=True), linear, features)
+        log_height = self.log_weights[:, None] + 0.5 * size * precision.log()
+        exponent = torch.addcmul(log_height, exponent, precision, value=-0.5)
+        largest = exponent.amax(0)
+        joint = (exponent - largest).exp()
+        if precision.shape[1] == 1:
+            ones = torch.ones_like(precision)
+            sums = torch.cat([ones, precision, precision * means], dim=1).mT @ joint
+            total, slope, centre = sums[0], sums[1], sums[2:]
+        else:
+            total, joint = joint.sum(0), joint * precision
+            slope, centre = joint.sum(0), means.mT @ joint
+        return _log_density(total, largest, size), (points * slope - centre) / total
+
+
+def _log_density(total: Tensor, largest: Tensor, size: int) -> Tensor:
+    """Log of the sum of components, `total` times exp(`largest`), with its constant."""
+    return largest + total.log() - 0.5 * size * math.log(2 * math.pi)
