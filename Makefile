@@ -29,8 +29,8 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 
-# The recipe of the shipped prior: a score first, then an energy from its weights, then a deeper
-# energy from those. Each phase goes on from its last checkpoint when given again. TRAIN holds
+# The recipe of the shipped prior: a score first, then an energy from its weights, which is
+# then refined. Each phase goes on from its last checkpoint when given again. TRAIN holds
 # further settings of all; on two CPU cores say
 # TRAIN="trainer.devices=2 trainer.strategy=ddp optimizer.batch_size=4" with OMP_NUM_THREADS=1.
 TRAIN ?=
@@ -38,10 +38,10 @@ weights: $(STAMP)
 	$(BIN)/python train.py --config configs/train/ellipses_score.yaml $(TRAIN)
 	$(BIN)/python train.py --config configs/train/ellipses_energy.yaml \
 		init=runs/ellipses-score/prior.safetensors $(TRAIN)
-	$(BIN)/python train.py --config configs/train/ellipses_energy_deep.yaml \
+	$(BIN)/python train.py --config configs/train/ellipses_energy_refine.yaml \
 		init=runs/ellipses-energy/prior.safetensors $(TRAIN)
 	mkdir -p gnclightning/weights
-	install -m 644 runs/ellipses-energy-deep/prior.safetensors \
+	install -m 644 runs/ellipses-energy-refine/prior.safetensors \
 		gnclightning/weights/ellipses-128.safetensors
 
 clean:

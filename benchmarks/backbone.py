@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from gnclightning.data.ellipses import phantoms
-from gnclightning.losses import denoising_score_matching, stratified_times
+from gnclightning.losses import PowerTimes, denoising_score_matching
 from gnclightning.networks import UNet, UNetConfig
 from gnclightning.priors import NetworkScore
 from gnclightning.sde import VPSDE
@@ -93,7 +93,7 @@ def train(prior: NetworkScore, seconds: float) -> tuple[int, float]:
         for group in optimizer.param_groups:
             group["lr"] = peak * min(1.0, images / (50 * BATCH)) * (1 - spent / seconds)
         x = torch.from_numpy(phantoms(range(images, images + BATCH), 0, "train"))
-        t = stratified_times(BATCH, 1e-5, 3.0, generator)
+        t = PowerTimes()(prior.sde, BATCH, generator)
         noise = torch.randn(x.shape, generator=generator)
         with torch.autocast("cpu", torch.bfloat16):
             loss = denoising_score_matching(prior, prior.sde, x, t, noise).mean()

@@ -27,10 +27,14 @@ from gnclightning.config.train import (
     EnergyPriorConfig,
     FolderTrainDataConfig,
     LDCTTrainDataConfig,
+    LognormalTimesConfig,
+    PowerTimesConfig,
+    TimeSamplingConfig,
     VEConfig,
     VPConfig,
 )
 from gnclightning.errors import UserError
+from gnclightning.losses import LognormalTimes, PowerTimes, TimeSampling
 from gnclightning.networks import UNet, UNetConfig
 from gnclightning.priors import (
     Form,
@@ -173,11 +177,20 @@ def build_plan(config: TrainConfig) -> TrainingPlan:
         matrix_lr=optimizer.matrix_lr,
         lr=optimizer.lr,
         warmup=optimizer.warmup_steps,
-        t_min=times.t_min,
-        skew=times.skew,
+        times=build_times(times),
         excess_share=times.excess_share,
         seed=config.seed,
     )
+
+
+def build_times(config: TimeSamplingConfig) -> TimeSampling:
+    """The distribution of the times of denoising."""
+    match config:
+        case PowerTimesConfig(t_min=t_min, skew=skew):
+            return PowerTimes(t_min, skew)
+        case LognormalTimesConfig(t_min=t_min, median=median, spread=spread):
+            return LognormalTimes(median, spread, t_min)
+    raise AssertionError(config)
 
 
 def build_trainer(config: TrainConfig, data: ImageDataModule, output: Path) -> L.Trainer:
@@ -245,7 +258,7 @@ def build_metadata(config: TrainConfig, data: ImageDataModule) -> PriorMetadata:
             "data": config.data.name,
             "parametrisation": config.prior.parametrisation,
             "initialised_from": _origin(config.init),
-            "excess_share": config.time_sampling.excess_share,
+            "times": asdict(config.time_sampling),
             "ema_decay": config.ema.decay,
             "precision": config.trainer.precision,
         },

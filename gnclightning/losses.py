@@ -1,5 +1,8 @@
 """Denoising score matching (arXiv 2404.18699, Section 2.2) and the sampling of its times."""
 
+from dataclasses import dataclass
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
@@ -36,18 +39,60 @@ def denoising_score_matching(
     return error / s**2
 
 
-def stratified_times(
-    count: int, t_min: float, skew: float, generator: torch.Generator | None = None
-) -> Tensor:
-    """`count` times t_min + (1 - t_min) u^skew, one u from each of `count` equal strata.
+class TimeSampling(Protocol):
+    """Draws the times of a training batch."""
 
-    Stratification lowers the variance of the gradient; `skew` 1 is uniform (the paper), larger
-    values visit small t, where images are decided, more often. float32 on the CPU, shuffled.
+    def __call__(self, sde: SDE, count: int, generator: torch.Generator | None = None) -> Tensor:
+        """`count` times, float32 on the CPU, in random order."""
+        ...
+
+
+@dataclass(frozen=True)
+class PowerTimes:
+    """t_min + (1 - t_min) u^skew.
+
+    Attributes:
+        t_min: smallest time.
+        skew: 1 is uniform (the paper), larger values visit small t, where images are decided,
+            more often.
     """
-    u = (
-        torch.randperm(count, generator=generator) + torch.rand(count, generator=generator)
-    ) / count
-    return t_min + (1 - t_min) * u**skew
+
+    t_min: float = 1e-5
+    skew: float = 3.0
+
+    def __call__(self, sde: SDE, count: int, generator: torch.Generator | None = None) -> Tensor:
+        """See `TimeSampling`."""
+        return self.t_min + (1 - self.t_min) * _strata(count, generator) ** self.skew
+
+
+@dataclass(frozen=True)
+class LognormalTimes:
+    """Times whose noise-to-signal ratio nu_t / gamma_t is lognormal (Karras et al. 2022, Table 1).
+
+    Attributes:
+        median: of the ratio; half the times are before it.
+        spread: standard deviation of the logarithm of the ratio.
+        t_min: times before it are drawn as it, those after 1 as 1.
+    """
+
+    median: float = 0.15
+    spread: float = 1.2
+    t_min: float = 1e-5
+
+    def __call__(self, sde: SDE, count: int, generator: torch.Generator | None = None) -> Tensor:
+        """See `TimeSampling`."""
+        normal = torch.special.ndtri(_strata(count, generator).double())
+        ratio = self.median * torch.exp(self.spread * normal)
+        return sde.time_of(ratio).clamp(self.t_min, 1.0).float()
+
+
+def _strata(count: int, generator: torch.Generator | None) -> Tensor:
+    """One uniform number from each of `count` equal parts of (0, 1), in random order.
+
+    Stratification lowers the variance of the gradient.
+    """
+    places = torch.randperm(count, generator=generator)
+    return (places + torch.rand(count, generator=generator)) / count
 
 
 def excess_noise(

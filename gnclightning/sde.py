@@ -46,6 +46,10 @@ class SDE(ABC):
         """nu_t / gamma_t, the noise level on the scale of the image; (B,) -> (B,)."""
         return self.std(t) / self.mean_scale(t)
 
+    @abstractmethod
+    def time_of(self, ratio: Tensor) -> Tensor:
+        """The time whose `noise_to_signal` is `ratio` >= 0; (B,) -> (B,)."""
+
     def marginal_prob(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """Mean (B, ...) and standard deviation (B,) of x_t given x_0 = `x`."""
         return expand(self.mean_scale(t), x) * x, self.std(t)
@@ -93,6 +97,12 @@ class VPSDE(SDE):
         """sqrt(1 - gamma_t^2), by expm1: at t = 1e-5 the difference would lose all digits."""
         return torch.sqrt(-torch.expm1(2 * self._log_mean_scale(t)))
 
+    def time_of(self, ratio: Tensor) -> Tensor:
+        """Solves int_0^t beta = log(1 + ratio^2), a quadratic in t."""
+        integral = torch.log1p(ratio**2)
+        growth = 2 * (self.beta_max - self.beta_min)
+        return 2 * integral / (self.beta_min + torch.sqrt(self.beta_min**2 + growth * integral))
+
     def drift_rate(self, t: Tensor) -> Tensor:
         """-beta(t)/2."""
         return -0.5 * self._beta(t)
@@ -136,6 +146,10 @@ class VESDE(_DriftFree):
         """nu_t, exactly 0 at t = 0."""
         return self.sigma_min * torch.sqrt(torch.expm1(2 * self._log_ratio * t))
 
+    def time_of(self, ratio: Tensor) -> Tensor:
+        """The inverse of `std`."""
+        return torch.log1p((ratio / self.sigma_min) ** 2) / (2 * self._log_ratio)
+
     def diffusion(self, t: Tensor) -> Tensor:
         """sigma_min (sigma_max/sigma_min)^t sqrt(2 log(sigma_max/sigma_min))."""
         return self.sigma_min * torch.exp(self._log_ratio * t) * math.sqrt(2 * self._log_ratio)
@@ -155,6 +169,11 @@ class ExponentialVESDE(_DriftFree):
         """nu_t, exactly 0 at t = 0."""
         rate = 2 * math.log(self.sigma)
         return torch.sqrt(torch.expm1(rate * t) / rate)
+
+    def time_of(self, ratio: Tensor) -> Tensor:
+        """The inverse of `std`."""
+        rate = 2 * math.log(self.sigma)
+        return torch.log1p(rate * ratio**2) / rate
 
     def diffusion(self, t: Tensor) -> Tensor:
         """sigma^t."""

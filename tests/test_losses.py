@@ -1,15 +1,22 @@
 """Denoising score matching, its times and its excess noise."""
 
+import math
+
 import pytest
 import torch
 
-from gnclightning.losses import denoising_score_matching, excess_noise, stratified_times
+from gnclightning.losses import (
+    LognormalTimes,
+    PowerTimes,
+    denoising_score_matching,
+    excess_noise,
+)
 from gnclightning.priors import (
     GaussianMixture,
     NetworkEnergy,
     NetworkScore,
 )
-from gnclightning.sde import VPSDE
+from gnclightning.sde import VESDE, VPSDE
 from tiny_priors import tiny_network
 
 
@@ -89,10 +96,31 @@ def test_excess_noise_reaches_from_the_level_to_the_start():
     assert torch.equal(excess_noise(sde, t, 0.0), torch.ones(20_000))
 
 
-def test_stratified_times_hold_one_draw_of_each_stratum():
-    t = stratified_times(64, 1e-3, 1.0, torch.Generator().manual_seed(0))
+def test_times_hold_one_draw_of_each_stratum():
+    sde = VPSDE()
+    t = PowerTimes(1e-3, 1.0)(sde, 64, torch.Generator().manual_seed(0))
     strata = ((t - 1e-3) / (1 - 1e-3) * 64).floor().sort().values
     assert torch.equal(strata, torch.arange(64.0))
-    skewed = stratified_times(4096, 1e-5, 3.0, torch.Generator().manual_seed(0))
+    skewed = PowerTimes(1e-5, 3.0)(sde, 4096, torch.Generator().manual_seed(0))
     assert skewed.min() >= 1e-5
     assert skewed.median().item() == pytest.approx(0.125, abs=0.01)
+
+
+@pytest.mark.parametrize("sde", [VPSDE(), VESDE()])
+def test_lognormal_times_have_lognormal_noise_to_signal_ratios(sde):
+    times = LognormalTimes(0.2, 0.7, 1e-6)
+    t = times(sde, 4096, torch.Generator().manual_seed(0))
+    assert t.dtype == torch.float32
+    assert not torch.equal(t, t.sort().values)
+    logs = sde.noise_to_signal(t.double()).log()
+    assert logs.mean().item() == pytest.approx(math.log(0.2), abs=1e-3)
+    assert logs.std().item() == pytest.approx(0.7, rel=0.01)
+    # one of each stratum: the k-th smallest lies between the k-th quantiles
+    strata = torch.special.ndtr((logs - math.log(0.2)) / 0.7) * 4096
+    offset = strata.sort().values - torch.arange(4096)
+    assert offset.min() > -0.1
+    assert offset.max() < 1.1
+    late = LognormalTimes(1e6, 0.1, 0.3)(sde, 8)
+    early = LognormalTimes(1e-6, 0.1, 0.3)(sde, 8)
+    assert torch.equal(late, torch.ones(8))
+    assert torch.equal(early, torch.full((8,), 0.3))

@@ -26,6 +26,11 @@ def test_variance_solves_its_equation(sde):
     torch.testing.assert_close(slope, expected, rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.parametrize("sde", [*SDES, VPSDE(1.0, 1.0)])
+def test_the_time_of_a_ratio_is_where_the_ratio_is_reached(sde):
+    torch.testing.assert_close(sde.time_of(sde.noise_to_signal(TIMES)), TIMES, rtol=1e-12, atol=0)
+
+
 @pytest.mark.parametrize("sde", SDES)
 def test_starts_at_the_data(sde):
     zero = torch.zeros(1, dtype=torch.float64)

@@ -69,12 +69,14 @@ def test_a_stopped_and_resumed_training_equals_a_whole_one(kind, tmp_path):
 def test_score_then_energy_then_reload(tmp_path):
     train(tmp_path / "score", 2)
     init = tmp_path / "score" / "prior.safetensors"
-    train(tmp_path / "energy", 2, "prior.parametrisation=energy", f"init={init}")
+    times = ["time_sampling.name=lognormal", "time_sampling.median=0.3"]
+    train(tmp_path / "energy", 2, "prior.parametrisation=energy", f"init={init}", *times)
     prior, metadata = load_prior(tmp_path / "energy")
     assert isinstance(prior, NetworkEnergy)
     assert metadata.image_shape == (16, 16)
     assert metadata.symmetric
     assert metadata.training["images_seen"] == 4
+    assert metadata.training["times"]["median"] == 0.3
     assert metadata.training["initialised_from"]["parametrisation"] == "score"
     lines = (tmp_path / "energy" / "logs" / "version_0" / "metrics.csv").read_text().splitlines()
     columns = lines[0].split(",")
@@ -184,6 +186,7 @@ def test_weights_are_the_moving_average(tmp_path):
         ("data.seed=3", "another data"),
         ("ema.decay=0.5", "another ema"),
         ("time_sampling.skew=1", "another time_sampling"),
+        ("time_sampling.name=lognormal", "another time_sampling"),
         ("optimizer.lr=1e-5", "another optimizer"),
         ("trainer.accelerator=gpu", "trainer.*"),
         ("trainer.strategy=nonsense", "trainer.*"),
@@ -256,6 +259,7 @@ def test_two_processes_train_together(tmp_path):
     assert done.returncode == 0, done.stderr
     _, metadata = load_prior(tmp_path)
     assert metadata.training["images_seen"] == 4
+    assert metadata.training["times"]["median"] == 0.3
 
 
 def test_gradients_are_clipped_to_the_norm_that_is_asked_for(tmp_path, monkeypatch):

@@ -151,15 +151,35 @@ class OptimizerConfig(Section):
 
 @dataclass(kw_only=True)
 class TimeSamplingConfig(Section):
-    """Times of denoising, t_min + (1 - t_min) u^skew with u stratified over the batch."""
+    """Times of denoising, stratified over the batch."""
 
+    name: str
+    """Which distribution."""
     t_min: float = bounded(1e-5, "> 0, < 1")
     """Smallest time."""
-    skew: float = bounded(3.0, "> 0")
-    """Exponent: 1 is uniform in t, more favours small t."""
     excess_share: float = bounded(0.5, ">= 0, < 1")
     """Share of images with more noise than level t: they make the energy grow away from the data,
     which line searches rely on; 0 is plain denoising score matching."""
+
+
+@dataclass(kw_only=True)
+class PowerTimesConfig(TimeSamplingConfig):
+    """Times t_min + (1 - t_min) u^skew with u uniform."""
+
+    name: str = "power"
+    skew: float = bounded(3.0, "> 0")
+    """Exponent: 1 is uniform in t, more favours small t."""
+
+
+@dataclass(kw_only=True)
+class LognormalTimesConfig(TimeSamplingConfig):
+    """Times whose noise-to-signal ratio is lognormal: the middle levels, which decide images."""
+
+    name: str = "lognormal"
+    median: float = bounded(0.15, "> 0")
+    """Median of the ratio nu_t / gamma_t."""
+    spread: float = bounded(1.2, "> 0")
+    """Standard deviation of its logarithm."""
 
 
 @dataclass(kw_only=True)
@@ -241,7 +261,9 @@ class TrainConfig(Section):
         metadata=one_of(EllipsesTrainDataConfig, FolderTrainDataConfig, LDCTTrainDataConfig),
     )
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    time_sampling: TimeSamplingConfig = field(default_factory=TimeSamplingConfig)
+    time_sampling: TimeSamplingConfig = field(
+        default_factory=PowerTimesConfig, metadata=one_of(PowerTimesConfig, LognormalTimesConfig)
+    )
     ema: EMAConfig = field(default_factory=EMAConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     reconstruction: ValidationReconstructionConfig = field(

@@ -2,14 +2,19 @@
 
 import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import lightning as L
 import torch
 from torch import Tensor
 
-from gnclightning.losses import denoising_score_matching, excess_noise, stratified_times
+from gnclightning.losses import (
+    PowerTimes,
+    TimeSampling,
+    denoising_score_matching,
+    excess_noise,
+)
 from gnclightning.priors import NetworkPrior
 from gnclightning.priors.base import Prior
 from gnclightning.training.optimizers import MuonAdam, split_parameters
@@ -30,8 +35,7 @@ class TrainingPlan:
         matrix_lr: peak learning rate of Muon.
         lr: peak learning rate of Adam.
         warmup: steps of linear warm-up.
-        t_min: smallest time of the loss.
-        skew: exponent of `losses.stratified_times`.
+        times: draws the times of the loss.
         excess_share: see `losses.excess_noise`.
         seed: seed of times and noise; step k of a run draws the same whether resumed or not.
     """
@@ -40,8 +44,7 @@ class TrainingPlan:
     matrix_lr: float = 0.02
     lr: float = 1e-3
     warmup: int = 100
-    t_min: float = 1e-5
-    skew: float = 3.0
+    times: TimeSampling = field(default_factory=PowerTimes)
     excess_share: float = 0.5
     seed: int = 0
 
@@ -81,7 +84,7 @@ class DenoisingModule(L.LightningModule):
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         """Mean loss of one batch at stratified times, of which some images exceed the noise."""
         generator = _generator(self.plan.seed, self.global_rank, self.global_step, batch_idx)
-        t = stratified_times(len(batch), self.plan.t_min, self.plan.skew, generator)
+        t = self.plan.times(self.prior.sde, len(batch), generator)
         excess = excess_noise(self.prior.sde, t, self.plan.excess_share, generator)
         loss = self._loss(batch, t, generator, excess).mean()
         self.log("train/loss", loss, prog_bar=True)
