@@ -58,7 +58,7 @@ class Alpha:
         sde: SDE,
         sigma_y: Tensor,
         t_min: float,
-        factor: float = 0.7,
+        factor: float = 0.5,
         power: float = 0.5,
     ) -> "Alpha":
         """alpha_tmin = factor * sigma_y^2 per image, growing with t as (nu/gamma)^power.

@@ -147,7 +147,7 @@ class TestVariants:
         ("seed", "expected key=value such as seed=7, got 'seed'"),
         ("=7", "expected key=value such as seed=7, got '=7'"),
         ("output=${seed}", "output: expected a plain value, got a reference: ${seed}"),
-        ("solver.t_max=1e-4", "solver.t_min: expected <= t_max=0.0001, got 0.01"),
+        ("solver.t_max=1e-4", "solver.t_min: expected <= t_max=0.0001, got 0.015"),
         ("alpha.rule=constant", "alpha.value: expected a number with rule=constant, got null"),
         (
             "noise.relative=0",

@@ -130,7 +130,7 @@ class AlphaConfig(Section):
     """auto: from the noise level; constant: alpha; noise_scale: alpha nu_t / gamma_t."""
     value: float | None = bounded(None, "> 0")
     """constant, noise_scale: alpha (required); auto: factor of the squared noise level,
-    null: 0.7; maximum a posteriori estimation asks for 1."""
+    null: 0.5; maximum a posteriori estimation asks for 1."""
     power: float | None = bounded(None, ">= 0")
     """auto: exponent of nu_t / gamma_t, relative to t_min; null: 0.5 with
     solver.name=preconditioned, 1.5 with the others."""
@@ -143,7 +143,7 @@ class AlphaConfig(Section):
     @property
     def weight(self) -> float:
         """`value`, or for the rule auto its default, which was best on validation phantoms."""
-        return 0.7 if self.value is None else self.value
+        return 0.5 if self.value is None else self.value
 
 
 @dataclass(kw_only=True)

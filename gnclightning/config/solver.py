@@ -17,7 +17,7 @@ class SolverConfig(Section):
     """Which algorithm."""
     steps: int = bounded(40, ">= 1")
     """Iterations."""
-    t_min: float = bounded(0.01, "> 0, <= 1")
+    t_min: float = bounded(0.015, "> 0, <= 1")
     """Smallest time: the objective f is the one smoothed to this time."""
     first_step: float = bounded(1.0, "> 0")
     """Step size that the first line search tries first."""

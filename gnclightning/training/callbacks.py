@@ -19,7 +19,7 @@ from gnclightning.priors import NetworkEnergy, NetworkPrior, PriorMetadata, save
 from gnclightning.solvers import Armijo, FixedFirstStep, log_schedule, preconditioned, solve
 from gnclightning.tensors import full_float32
 
-T_MIN = 0.01
+T_MIN = 0.015
 
 
 @dataclass(frozen=True)
