@@ -25,6 +25,7 @@ from gnclightning.config.solver import GraduatedConfig, PreconditionedConfig, So
 from gnclightning.data.ellipses import phantoms
 from gnclightning.data.folder import read_images
 from gnclightning.data.images import ImageSet
+from gnclightning.data.intensity import IntensityMapping
 from gnclightning.data.samples import demo_images
 from gnclightning.diagnostics import check_gradient, inspect
 from gnclightning.errors import UserError
@@ -33,7 +34,7 @@ from gnclightning.objectives import Alpha, GraduatedObjective
 from gnclightning.operators import ParallelBeam2D, Radon
 from gnclightning.priors import EnergyPrior, NetworkEnergy, PriorMetadata, ScaledPrior, load_prior
 from gnclightning.reconstruction import methods
-from gnclightning.reconstruction.checks import check_prior, check_times
+from gnclightning.reconstruction.checks import check_mapping, check_prior, check_times
 from gnclightning.reconstruction.folder import CONFIG, choose_folder, create_folder
 from gnclightning.reconstruction.measurement import Scanner
 from gnclightning.reconstruction.progress import ProgressBar
@@ -104,8 +105,10 @@ def build_images(config: ReconstructConfig) -> ImageSet:
             indices = range(start, start + count)
             stack = torch.from_numpy(phantoms(indices, 0, split, size))
             return ImageSet(stack, tuple(f"ellipses[{n}]" for n in indices), tuple(indices))
-        case FolderDataConfig(path=path, count=count):
-            return read_images(path, count)
+        case FolderDataConfig(path=path, count=count, key=key):
+            return read_images(
+                path, count, key, IntensityMapping(config.data.range, config.data.clip)
+            )
         case LDCTDataConfig():
             return build_slice_images(config.data, config.progress)
     raise AssertionError(config.data)
@@ -132,6 +135,8 @@ def build_prior(config: ReconstructConfig, images: ImageSet) -> tuple[NetworkEne
     path, solver = config.prior.path, config.solver
     loaded, metadata = load_prior(path)
     prior = check_prior(loaded, metadata, path, images)
+    if isinstance(config.data, FolderDataConfig):
+        check_mapping(metadata, path, config.data.range)
     times = {"t_min": solver.t_min}
     if isinstance(solver, GraduatedConfig):
         times["t_max"] = solver.t_max

@@ -33,6 +33,7 @@ from gnclightning.config.train import (
     VEConfig,
     VPConfig,
 )
+from gnclightning.data.intensity import IntensityMapping
 from gnclightning.errors import UserError
 from gnclightning.losses import LognormalTimes, PowerTimes, TimeSampling
 from gnclightning.networks import UNet, UNetConfig
@@ -44,6 +45,7 @@ from gnclightning.priors import (
     PriorMetadata,
     load_prior,
 )
+from gnclightning.reconstruction.checks import RANGE
 from gnclightning.reconstruction.folder import probe_folder
 from gnclightning.sde import SDE, VESDE, VPSDE
 from gnclightning.tracking import check_mode, open_logger
@@ -165,7 +167,13 @@ def build_data(config: TrainConfig) -> ImageDataModule:
         return LDCTDataModule(*slices, batch_size, data.validation_count, data.workers, config.seed)
     assert isinstance(data, FolderTrainDataConfig)
     return FolderDataModule(
-        data.path, batch_size, data.validation_fraction, data.workers, config.seed
+        data.path,
+        batch_size,
+        data.validation_fraction,
+        data.workers,
+        config.seed,
+        data.key,
+        IntensityMapping(data.range, data.clip),
     )
 
 
@@ -264,15 +272,25 @@ def build_metadata(config: TrainConfig, data: ImageDataModule) -> PriorMetadata:
         },
     )
     if isinstance(config.data, FolderTrainDataConfig):
-        return replace(
-            metadata,
-            pixel_size=config.data.pixel_size,
-            length_unit=config.data.unit,
-            intensity_unit=config.data.intensity_unit,
-        )
+        return _describe_folder(metadata, config.data)
     if isinstance(data, LDCTDataModule):
         return data.describe(metadata)
     return metadata
+
+
+def _describe_folder(metadata: PriorMetadata, data: FolderTrainDataConfig) -> PriorMetadata:
+    """Add the units, and the values of the files that became 0 and 1 if these were given."""
+    unit = data.intensity_unit
+    if data.range is not None:
+        low, high = data.range
+        unit = f"fraction of the range from {low:g} to {high:g} ({unit})"
+    return replace(
+        metadata,
+        pixel_size=data.pixel_size,
+        length_unit=data.unit,
+        intensity_unit=unit,
+        training={**metadata.training, RANGE: data.range},
+    )
 
 
 def _origin(init: str | None) -> object:

@@ -156,8 +156,9 @@ class TestVariants:
         ),
         (
             "data.name=folder",
-            "data.path is required, give data.path=VALUE: An .npy file, (H,W) or (N,H,W), a "
-            "greyscale PNG, or a folder of such files.",
+            "data.path is required, give data.path=VALUE: A file, or a folder of files, of "
+            "single images or stacks: .npy, .npz, .h5, .hdf5, greyscale .png, .tif or .tiff, and "
+            ".nii or .nii.gz if nibabel is installed.",
         ),
     ],
 )  # fmt: skip

@@ -14,31 +14,13 @@ from gnclightning.data.folder import read_images
 from gnclightning.data.images import ImageSet
 from gnclightning.data.samples import CT_SLICE_SEED, ct_slice, demo_images
 from gnclightning.errors import UserError
-
-RAMP = np.linspace(0, 1, 20, dtype=np.float32).reshape(4, 5)
-
-
-def ramps(count):
-    """Images (count, 4, 5) that differ from each other: the first pixel tells which it is."""
-    stack = np.stack([RAMP] * count)
-    stack[:, 0, 0] = (np.arange(count) + 1) / 128
-    return stack
+from own_images import RAMP, ramps, reading_fails
 
 
 def image_set(stack, names=None):
     images = torch.from_numpy(np.asarray(stack, np.float32))[:, None]
     names = names or tuple("abcdefgh"[: len(images)])
     return ImageSet(images, names, tuple(range(len(images))))
-
-
-def reading_fails(path, *parts, count=None):
-    """Reading fails in one line that holds each of the parts."""
-    with pytest.raises(UserError) as caught:
-        read_images(path, count)
-    message = str(caught.value)
-    assert "\n" not in message
-    for part in parts:
-        assert part in message
 
 
 # Image sets
@@ -133,9 +115,11 @@ def test_nothing_beyond_the_count_is_read(tmp_path):
 
 def test_missing_and_empty_places(tmp_path):
     reading_fails(tmp_path / "none", "none, which does not exist: mend the path")
-    reading_fails(tmp_path, "expected .npy or .png files in", "got none: put some there")
-    (tmp_path / "image.tif").write_bytes(b"")
-    reading_fails(tmp_path / "image.tif", "expected a .npy or .png file", "image.tif: convert it")
+    reading_fails(tmp_path, "expected files in", "(.h5, .hdf5, .nii, .nii.gz, .np", "got none: put")
+    (tmp_path / "image.jpg").write_bytes(b"")
+    (tmp_path / ".npy").write_bytes(b"")
+    reading_fails(tmp_path, "expected files in", "got none: put some there")
+    reading_fails(tmp_path / "image.jpg", "expected a file of images (.h5", "image.jpg: convert it")
 
 
 def test_counts_out_of_range(tmp_path):
@@ -159,7 +143,7 @@ def test_truncated_pickled_and_zipped_arrays(tmp_path):
     path.write_bytes(path.read_bytes()[:-1])
     reading_fails(path, "expected a .npy file of images at", "a.npy, got: ")
     np.save(path, np.array([RAMP, None], object), allow_pickle=True)
-    reading_fails(path, "expected a .npy file of images at", "a.npy, got: ")
+    reading_fails(path, f"in {path}, got Python objects or text, which are not read: convert them")
     with path.open("wb") as file:
         np.savez(file, images=RAMP)
     reading_fails(path, "expected a .npy file of images at", "a.npy, got: ")
@@ -174,7 +158,7 @@ def test_arrays_that_are_no_stack_of_images(tmp_path, shape):
 def test_arrays_of_other_numbers(tmp_path):
     path = tmp_path / "a.npy"
     np.save(path, np.array([[-1000, 24], [0, 3000]], np.int16))
-    reading_fails(path, "got int16 from -1000 to 3000: scale them", "((images - -1000) / 4000)")
+    reading_fails(path, "image a: ", "got int16 from -1000 to 3000: give data.range=[LOW,HIGH]")
     for dtype in ("bool", "c8", "U3"):
         np.save(path, RAMP.astype(dtype))
         reading_fails(path, f"in {path}, got {np.dtype(dtype)}: convert them")
@@ -184,9 +168,9 @@ def test_bad_values_name_their_image(tmp_path):
     path = tmp_path / "stack.npy"
     for value, part in (
         (np.nan, "expected finite values"),
-        (1e300, "expected finite values"),
-        (-1e-3, "got -0.001 to 1"),
-        (255.0, "to 255: scale all images by one affine map"),
+        (1e300, "got 1 of 20 outside, from 0.0234375 to 1e+300: give data.range=[LOW,HIGH]"),
+        (-1e-3, "got 1 of 20 outside, from -0.001 to 1: "),
+        (255.0, "to 255: give data.range=[LOW,HIGH], the values that become 0 and 1"),
     ):
         stack = ramps(3).astype(np.float64)
         stack[2, 1, 1] = value

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from gnclightning.config.common import SEEDS, ImageLoggerConfig
+from gnclightning.config.folder import FolderConfig
 from gnclightning.config.ldct import LDCTConfig
 from gnclightning.config.sections import FieldError, Section, bounded, one_of
 from gnclightning.config.solver import (
@@ -59,12 +60,9 @@ class EllipsesDataConfig(DataConfig):
 
 
 @dataclass(kw_only=True)
-class FolderDataConfig(DataConfig):
-    """Own images in [0,1]."""
+class FolderDataConfig(FolderConfig, DataConfig):
+    """Images in own files, mapped to [0,1] as for training."""
 
-    name: str = "folder"
-    path: str
-    """An .npy file, (H,W) or (N,H,W), a greyscale PNG, or a folder of such files."""
     count: int | None = bounded(None, ">= 1")
     """Images, the first ones; null: all."""
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from gnclightning.config.common import SEEDS, LoggerConfig
+from gnclightning.config.folder import FolderConfig
 from gnclightning.config.ldct import LDCTConfig
 from gnclightning.config.sections import FieldError, Section, bounded, one_of, within
 
@@ -109,12 +110,9 @@ class EllipsesTrainDataConfig(TrainDataConfig):
 
 
 @dataclass(kw_only=True)
-class FolderTrainDataConfig(TrainDataConfig):
-    """Own images in [0,1]."""
+class FolderTrainDataConfig(FolderConfig, TrainDataConfig):
+    """Images in own files, mapped to [0,1]."""
 
-    name: str = "folder"
-    path: str
-    """An .npy file, (H,W) or (N,H,W), a greyscale PNG, or a folder of such files."""
     validation_fraction: float = bounded(0.1, "> 0, < 1")
     """Part of the images, the last ones, kept for validation."""
     pixel_size: float = bounded(1.0, "> 0")
@@ -122,7 +120,7 @@ class FolderTrainDataConfig(TrainDataConfig):
     unit: str = "pixel"
     """Name of the length unit, such as mm; kept with the weights."""
     intensity_unit: str = "arbitrary"
-    """Name of the unit of the values; kept with the weights."""
+    """Name of the unit of the values in the files; kept with the weights, as is data.range."""
 
 
 @dataclass(kw_only=True)

@@ -1,11 +1,16 @@
 """What must hold of a prior before it is used on images."""
 
+from collections.abc import Sequence
+
 import torch
 
 from gnclightning.data.images import ImageSet
 from gnclightning.errors import UserError
 from gnclightning.priors import NetworkEnergy, NetworkPrior, PriorMetadata
 from gnclightning.sde import SDE
+
+RANGE = "range"
+"""Where a prior's description of its training has the file values that became 0 and 1."""
 
 _DATA_RANGE = (0.0, 1.0)
 
@@ -55,6 +60,30 @@ def _check_size(metadata: PriorMetadata, path: str, images: ImageSet) -> None:
             f"trained on, got {found[0]}x{found[1]} ({images.names[0]}): resample the images, or "
             "name weights for this size with prior.path"
         )
+
+
+def check_mapping(metadata: PriorMetadata, path: str, given: Sequence[float] | None) -> None:
+    """Raise `UserError` if files are mapped to [0, 1] in another way than in training.
+
+    A prior of images that were mapped with `data.range` asks for the same range, or for [0, 1],
+    which says that the files have been mapped already.
+
+    Args:
+        metadata: the description of the prior.
+        path: how the user names it.
+        given: the values of the files that become 0 and 1; None if the files say it.
+    """
+    trained = metadata.training.get(RANGE)
+    if trained is None or given in (trained, list(_DATA_RANGE)):
+        return
+    raise UserError(
+        f"expected data.range={_written(trained)}, as prior.path={path} was trained with, got "
+        f"{_written(given)}: give the same range, or [0,1] if the files have been mapped so already"
+    )
+
+
+def _written(ends: Sequence[float] | None) -> str:
+    return "null" if ends is None else f"[{','.join(f'{value:.15g}' for value in ends)}]"
 
 
 def check_times(sde: SDE, path: str, **times: float) -> None:

@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from gnclightning.data.ellipses import STREAM_LENGTH, EllipsesDataset, phantoms
 from gnclightning.data.folder import read_images
+from gnclightning.data.intensity import AS_STORED, IntensityMapping
 from gnclightning.errors import UserError
 
 Order = Callable[[int], Iterator[int]]
@@ -128,6 +129,8 @@ class FolderDataModule(ImageDataModule):
         validation_fraction: share of the images, between 0 and 1; at least one image.
         workers: see `ImageDataModule`.
         seed: of the order of training.
+        key: name of the array in each file, see `read_images`.
+        mapping: of stored values to [0, 1].
 
     Raises:
         UserError: fewer than two images, a number out of range, or `read_images` fails.
@@ -140,6 +143,8 @@ class FolderDataModule(ImageDataModule):
         validation_fraction: float = 0.1,
         workers: int = 0,
         seed: int = 0,
+        key: str | None = None,
+        mapping: IntensityMapping = AS_STORED,
     ):
         if not 0 < validation_fraction < 1:
             raise UserError(
@@ -147,7 +152,7 @@ class FolderDataModule(ImageDataModule):
             )
         if seed < 0:
             raise UserError(f"expected a seed of at least 0, got {seed}")
-        images = read_images(path).images
+        images = read_images(path, key=key, mapping=mapping).images
         train_count = len(images) - max(1, round(validation_fraction * len(images)))
         if train_count < 1:
             raise UserError(

@@ -1,0 +1,1 @@
+"""One reader per file format: images as they are stored, one at a time."""
