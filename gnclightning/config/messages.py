@@ -20,6 +20,8 @@ from gnclightning.errors import UserError
 
 _SIMILAR_NAME, _SIMILAR_CHOICE = 0.6, 0.5
 """Ratios of difflib from which one word may stand for another; among few choices a lower one."""
+_FARTHER = 0.1
+"""How much more alike a setting of another variant must be than one that can be used."""
 
 
 def unknown_key(schema: type[Section], chosen: dict[str, str], key: str) -> UserError:
@@ -40,7 +42,7 @@ def unknown_key(schema: type[Section], chosen: dict[str, str], key: str) -> User
         )
     available = [s for s in known if s.condition in ("", chosen.get(s.group))]
     groups = [f.name for f in fields(schema) if section_of(f)]
-    nearest = _nearest(key, [*(s.key for s in available), *groups, *(s.key for s in known)])
+    nearest = _nearest(key, [*(s.key for s in available), *groups], [s.key for s in known])
     if nearest is None:
         group = key.partition(".")[0] if "." in key else ""
         names = [s.key for s in available if s.group == group] + ([] if group else groups)
@@ -94,15 +96,24 @@ def _show(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else repr(value)
 
 
-def _nearest(key: str, candidates: Iterable[str]) -> str | None:
-    """The name most like `key` without its group, then as a whole; the first of equals."""
+def _nearest(key: str, available: Iterable[str], others: Iterable[str]) -> str | None:
+    """The name most like `key` without its group, then as a whole; the first of equals.
+
+    `others`, settings of variants that are not chosen, must be the more alike.
+    """
 
     def likeness(candidate: str) -> tuple[float, float]:
         name = SequenceMatcher(None, _name(key), _name(candidate))
         return name.ratio(), SequenceMatcher(None, key, candidate).ratio()
 
-    best = max(candidates, key=likeness)
-    return best if likeness(best)[0] >= _SIMILAR_NAME else None
+    def nearest(names: Iterable[str]) -> tuple[tuple[float, float], str]:
+        return max(((likeness(name), name) for name in names), key=lambda found: found[0])
+
+    (ratio, _), best = nearest(available)
+    (other_ratio, _), other = nearest(others)
+    if other_ratio > ratio + _FARTHER:
+        ratio, best = other_ratio, other
+    return best if ratio >= _SIMILAR_NAME else None
 
 
 def _name(key: str) -> str:
