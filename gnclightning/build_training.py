@@ -305,7 +305,12 @@ def _loggers(config: TrainConfig, output: Path) -> list[Logger]:
     if logger.mode == "disabled" or getattr(rank_zero_only, "rank", 0) != 0:
         return [csv]
     name = logger.name or output.resolve().name
-    return [csv, open_logger(logger.mode, logger.project, name, output)]
+    try:
+        return [csv, open_logger(logger.mode, logger.project, name, output)]
+    except Exception as error:  # whatever W&B fails with, it is no reason not to train
+        reason = " ".join(str(error).split())
+        warnings.warn(f"no W&B tracking, only CSV files: {reason}", stacklevel=2)
+        return [csv]
 
 
 _KEPT = ("sde", "network", "prior", "data", "init", "optimizer", "time_sampling", "ema")

@@ -176,6 +176,13 @@ def main(program: Program[ConfigT], arguments: Sequence[str]) -> int:
         if "--debug" in arguments:
             traceback.print_exc()
         return _complain(f"error: {_describe(error)}", status=2)
+    except RuntimeError as error:
+        if not _out_of_memory(error):
+            raise
+        if "--debug" in arguments:
+            traceback.print_exc()
+        reason = MemoryError(str(error).partition("\n")[0])
+        return _complain(f"error: {_describe(reason)}", status=2)
     except KeyboardInterrupt:
         return _complain(f"interrupted: {program.interrupted}", status=130)
     except SystemExit as leaving:
@@ -184,6 +191,11 @@ def main(program: Program[ConfigT], arguments: Sequence[str]) -> int:
             raise
         return _complain(f"interrupted: {program.interrupted}", status=130)
     return 0
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    """Whether PyTorch ran out of memory; on the CPU it says so in words only."""
+    return type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
 
 
 def _run(program: Program[ConfigT], arguments: Sequence[str]) -> None:

@@ -1,6 +1,7 @@
 """Files that are never seen half-written: made beside their place, then moved there at once."""
 
 import csv
+import io
 import json
 import math
 import os
@@ -52,11 +53,15 @@ def write_hdf5(
     attributes: Mapping[str, Any],
 ) -> None:
     """Write data sets, each with its unit as attribute `unit`, and attributes of the whole file."""
+    # In memory first: on a full disk HDF5 fails in ways that may end the process.
+    buffer = io.BytesIO()
     # The format of HDF5 1.8 (2008) is the first whose attributes may exceed 64 KiB: many names.
-    with replacing(path) as temporary, h5py.File(temporary, "w", libver="v108") as file:
+    with h5py.File(buffer, "w", libver="v108") as file:
         for name, array in arrays.items():
             file.create_dataset(name, data=array).attrs["unit"] = units[name]
         file.attrs.update(attributes)
+    with replacing(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def _umask() -> int:

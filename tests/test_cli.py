@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 import gnclightning
 from gnclightning.cli import data, reconstruct, train
@@ -115,6 +116,15 @@ class TestMistakes:
             (
                 MemoryError("Unable to allocate 9 TiB"),
                 "not enough memory (Unable to allocate 9 TiB); ask for fewer or smaller images",
+            ),
+            (
+                torch.OutOfMemoryError("CUDA out of memory."),
+                "not enough memory (CUDA out of memory.); ask for fewer or smaller images",
+            ),
+            (
+                RuntimeError("DefaultCPUAllocator: can't allocate memory\nat c10"),
+                "not enough memory (DefaultCPUAllocator: can't allocate memory); "
+                "ask for fewer or smaller images",
             ),
             (OSError("Unable to create file\n(truncated)"), "Unable to create file (truncated)"),
         ],

@@ -3,7 +3,9 @@
 import errno
 import json
 import math
+import resource
 import shutil
+import signal
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -142,3 +144,21 @@ class TestFolder:
         size = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
         overhead = estimate_size(0, GEOMETRY, 1, 50)
         assert size < estimate_size(60, GEOMETRY, 1, 50) - overhead < 8 * size
+
+
+def test_an_hdf5_file_that_does_not_fit_leaves_the_old_one_alone(tmp_path):
+    """However much of it fits: HDF5's own failures on a full disk may end the process."""
+    path, image = tmp_path / "images.h5", np.ones((4, 32, 32), np.float32)
+    write_hdf5(path, {"images": image}, {"images": "1"}, {})
+    before, (soft, hard) = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        for size in range(0, len(before), 512):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+            with pytest.raises(OSError, match="File too large"):
+                write_hdf5(path, {"images": 2 * image}, {"images": "1"}, {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, previous)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]

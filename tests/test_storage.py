@@ -75,3 +75,11 @@ def test_weights_of_another_network_are_refused(tmp_path):
     save_file(weights, file, metadata={"gnclightning": json.dumps(header)})
     with pytest.raises(UserError, match="format 99"):
         load_prior(file)
+
+
+def test_weights_of_a_diverged_training_are_refused(tmp_path):
+    prior = NetworkEnergy(VPSDE(), tiny_network(dtype=torch.float32).requires_grad_(False))
+    prior.network.leave.bias[0] = torch.nan
+    save_prior(prior, METADATA, tmp_path / "p.safetensors")
+    with pytest.raises(UserError, match=r"NaN or infinite weights \(leave.bias\).*use other"):
+        load_prior(tmp_path / "p.safetensors")

@@ -259,7 +259,35 @@ def test_two_processes_train_together(tmp_path):
     assert done.returncode == 0, done.stderr
     _, metadata = load_prior(tmp_path)
     assert metadata.training["images_seen"] == 4
-    assert metadata.training["times"]["median"] == 0.3
+
+
+@pytest.mark.parametrize("kind", ["score", "energy"])
+def test_a_diverging_training_stops_and_keeps_what_it_had(kind, tmp_path, capsys):
+    settings = [*TINY, f"output={tmp_path}", f"prior.parametrisation={kind}"]
+    assert cli.train([*settings, "trainer.max_steps=2"]) == 0
+    before = (tmp_path / "prior.safetensors").read_bytes()
+    checkpoint = (tmp_path / "last.ckpt").read_bytes()
+    capsys.readouterr()
+    wild = ["optimizer.lr=1e30", "optimizer.warmup_steps=0", "resume=false"]
+    assert (
+        cli.train([*settings, *wild, "trainer.max_steps=9", "trainer.checkpoint_every_n_steps=9"])
+        == 2
+    )
+    error = capsys.readouterr().err
+    assert "training diverged: the loss is" in error
+    assert "lower optimizer.matrix_lr and optimizer.lr" in error
+    assert "Traceback" not in error
+    assert (tmp_path / "last.ckpt").read_bytes() == checkpoint
+    assert (tmp_path / "prior.safetensors").read_bytes() == before
+
+
+def test_a_refused_login_leaves_a_training_without_tracking(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", "abc")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    settings = ["logger.mode=online", "reconstruction.every_n_steps=0"]
+    with pytest.warns(UserWarning, match="no W&B tracking, only CSV files"):
+        train(tmp_path, 2, *settings)
+    assert (tmp_path / "logs" / "version_0" / "metrics.csv").is_file()
 
 
 def test_gradients_are_clipped_to_the_norm_that_is_asked_for(tmp_path, monkeypatch):

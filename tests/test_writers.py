@@ -79,7 +79,7 @@ class TestRunFolder:
         assert values["images"][0]["gradient_like"] is False
         assert values["verdict"] == (
             "0 of 3 runs gradient-like: directions descended in 100 % of the iterations, steps "
-            "satisfied Armijo's rule in 50 %, 3 searches failed; |grad f| fell to 0.25 of its "
+            "satisfied Armijo's rule in 50 %, 3 searches failed; |grad f| ended at 0.25 of its "
             "start or less"
         )
 

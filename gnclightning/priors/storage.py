@@ -4,7 +4,6 @@ Nothing here unpickles. A file describes itself completely, so `load_prior` need
 """
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -16,6 +15,7 @@ from safetensors.torch import save
 
 from gnclightning import __version__
 from gnclightning.errors import UserError
+from gnclightning.files import replacing
 from gnclightning.networks import UNet, UNetConfig
 from gnclightning.priors.network import Form, NetworkEnergy, NetworkPrior, NetworkScore
 from gnclightning.sde import from_dict
@@ -62,11 +62,10 @@ def save_prior(prior: NetworkPrior, metadata: PriorMetadata, path: Path) -> None
         "metadata": asdict(metadata),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
     weights = {k: v.detach().cpu().contiguous() for k, v in prior.network.state_dict().items()}
     # Bytes written here, not by safetensors: its files are readable by their owner only.
-    temporary.write_bytes(save(weights, metadata={KEY: json.dumps(header)}))
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        temporary.write_bytes(save(weights, metadata={KEY: json.dumps(header)}))
 
 
 def load_prior(path: str | Path) -> tuple[NetworkPrior, PriorMetadata]:
@@ -165,3 +164,9 @@ def _check_weights(file: Path, network: UNet, weights: dict[str, torch.Tensor]) 
                 f"{expected.get(name, 'absent')}, is {found.get(name, 'absent')}; "
                 "the file is damaged or was edited, export it anew"
             )
+    wrong = [name for name, value in weights.items() if not bool(value.isfinite().all())]
+    if wrong:
+        raise UserError(
+            f"{file} holds NaN or infinite weights ({wrong[0]}); the training that wrote it "
+            "diverged, use other weights"
+        )

@@ -58,7 +58,7 @@ def verdict(certificate: Certificate) -> str:
     runs = len(certificate.gradient_like)
     good = int(certificate.gradient_like.sum())
     fallen = float(certificate.relative_stationarity.max())
-    stationary = f"|grad f| fell to {fallen:.2g} of its start or less"
+    stationary = f"|grad f| ended at {fallen:.2g} of its start or less"
     if good == runs:
         return (
             f"{good} of {runs} runs gradient-like: every direction descended, every step satisfied "

@@ -1,5 +1,6 @@
 """What happens beside training: reconstructions of validation images, and weights to ship."""
 
+import math
 import platform
 import time
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
 
+from gnclightning.errors import UserError
 from gnclightning.metrics import psnr, ssim
 from gnclightning.objectives import Alpha, GraduatedObjective
 from gnclightning.operators import ParallelBeam2D, Radon, add_noise
@@ -139,8 +141,18 @@ class PriorExport(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Remember that there is something new to export."""
+        """Remember that there is something new to export.
+
+        Raises:
+            UserError: the loss is not finite; no checkpoint of this step is written.
+        """
         self._stepped = True
+        loss = float(outputs["loss"])
+        if not math.isfinite(loss):
+            raise UserError(
+                f"training diverged: the loss is {loss} after {trainer.global_step} steps; lower "
+                "optimizer.matrix_lr and optimizer.lr, or check the images"
+            )
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Export while the averaged weights are in place."""
