@@ -132,7 +132,8 @@ def load(name: str) -> dict[str, Any] | None:
 def method_rows() -> list[str]:
     """A row for each method of each experiment."""
     lines = [
-        "| method | images | PSNR, dB | SSIM | iterations | network evaluations / iteration | "
+        "| method | images | PSNR, dB | SSIM | iterations | "
+        "network evaluations / iteration, last step included | "
         "s / image | command |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gnclightning.build_reconstruction import (
+    build_baselines,
     build_geometry,
     build_images,
     build_method,
@@ -22,9 +23,20 @@ from gnclightning.networks import UNet, UNetConfig
 from gnclightning.operators import Radon
 from gnclightning.priors import NetworkEnergy
 from gnclightning.reconstruction.measurement import Stream, image_seed
-from gnclightning.reconstruction.methods import random_start
+from gnclightning.reconstruction.methods import (
+    FilteredBackProjection,
+    TotalVariation,
+    fbp_start,
+    random_start,
+)
 from gnclightning.sde import VPSDE
-from gnclightning.solvers import Armijo, ConstantStep, FixedFirstStep, Safeguard
+from gnclightning.solvers import (
+    Armijo,
+    BarzilaiBorweinFirstStep,
+    ConstantStep,
+    FixedFirstStep,
+    Safeguard,
+)
 from run_folders import COUNT, arrays, configure, measured, run, table
 
 
@@ -119,6 +131,31 @@ class TestBuilding:
         assert solver.search == Armijo(0.2, 0.3, 4)
         expected = torch.linspace(0.5, config.solver.t_min, 40, dtype=torch.float64)
         torch.testing.assert_close(solver.schedule, expected)
+
+    def test_first_steps_and_the_start_of_the_condition_arrive(self):
+        settings = ["solver.first_step=0.3", "solver.barzilai_borwein=2.5"]
+        for name in ("gnc_flow", "gradient_like", "gradient_descent"):
+            config = load_reconstruct_config(None, [f"solver.name={name}", *settings])
+            assert build_solver(config.solver).first_step == BarzilaiBorweinFirstStep(0.3, 2.5)
+        config = load_reconstruct_config(None, ["solver.first_step=0.3", "solver.descent_from=7"])
+        solver = build_solver(config.solver)
+        assert solver.first_step == FixedFirstStep(0.3)
+        assert solver.descent_from == 7
+
+    def test_settings_of_methods_arrive(self, prior, tmp_path):
+        baselines = ["fbp.filter=hann", "tv.weight=0.25", "tv.iterations=9"]
+        metric = ["solver.cg_steps=3", "solver.damping=2.5", "start=fbp"]
+        config = configure(prior, tmp_path, *baselines, *metric)
+        images = build_images(config)
+        operator = Radon(build_geometry(config.geometry, images))
+        fbp, tv = build_baselines(config, operator)
+        assert fbp == FilteredBackProjection(operator.geometry, "hann")
+        assert tv == TotalVariation(operator, 0.25, 9)
+        solver = build_method(config, operator, *build_prior(config, images))
+        assert solver.start is fbp_start
+        (batch,) = build_scanner(config, operator).batches(images, 8)
+        objective = solver.objective(batch)
+        assert (objective.cg_steps, objective.damping) == (3, 2.5)
 
     def test_constant_steps(self):
         overrides = ["solver.name=gnc_flow", "solver.step_rule=constant"]

@@ -1,5 +1,6 @@
 """The loop over batches, and what it shows on the screen."""
 
+import re
 import time
 from io import StringIO
 from pathlib import Path
@@ -166,4 +167,6 @@ class TestScreen:
         text = file.getvalue()
         assert "3/3 images, done" in text
         assert f"{STEPS}/{STEPS}" in text
+        assert re.search(r"  f \d", text)
         assert "PSNR" in text
+        assert "left" in text
