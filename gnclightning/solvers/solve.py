@@ -11,7 +11,8 @@ from gnclightning.solvers.certificate import Certificate, certify
 from gnclightning.solvers.solver import Solver
 from gnclightning.solvers.state import Record, SolverState, Status
 
-Callback = Callable[[SolverState, Record], None]
+Callback = Callable[[SolverState, Record | None], None]
+"""Told the state at the start, without a record, and after each iteration, with its record."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,12 @@ def solve(
         solver: see `algorithms` for ready-made ones.
         problem: the objective f and its family.
         x: starts (B, ...), not changed.
-        callback: called with state and record after each iteration; may log, must not change them.
+        callback: may log what it is told, must not change it.
     """
     with torch.no_grad():
         state = start = solver.init(problem, x)
+        if callback is not None:
+            callback(start, None)
         trace: list[Record] = []
         for state, record in iterate(solver, problem, start):
             trace.append(record)

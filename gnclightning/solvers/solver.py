@@ -5,32 +5,19 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from gnclightning.problem import Batch, Point, Problem, Ray, first_true, positions
+from gnclightning.problem import Problem, positions
+from gnclightning.solvers.choice import Choice, Chosen, Levels
 from gnclightning.solvers.directions import (
     LARGEST_STEP,
     SMALLEST_STEP,
     Direction,
     FirstStep,
-    Vector,
     barzilai_borwein,
 )
 from gnclightning.solvers.line_search import Armijo, LineSearch, SearchResult
 from gnclightning.solvers.safeguard import NO_MORE_THAN_ROUNDING, Safeguard
 from gnclightning.solvers.state import Record, SolverState, Status, blank_record
-from gnclightning.tensors import inner, norm, squared_norm, take
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """The direction of one iteration, per image; `gradient` is grad F(x, t) at its level."""
-
-    ray: Ray
-    level: Tensor
-    slope: Tensor
-    gradient: Tensor
-    fallback: Tensor
-    network_evaluations: Tensor
-    operator_evaluations: Tensor
+from gnclightning.tensors import norm
 
 
 @dataclass(frozen=True)
@@ -39,30 +26,9 @@ class _Iteration:
 
     before: SolverState
     chosen: Chosen
-    reference: Tensor
+    t: Tensor
     found: SearchResult
     after: SolverState
-
-
-@dataclass(frozen=True)
-class Proposed(Batch):
-    """A direction at one level, whose ray may not be known yet.
-
-    Attributes:
-        direction: the proposal.
-        level: position in the schedule, (B,) int64.
-        gradient: grad F(x, t) at this level, like x.
-        slope: <grad f, d>, (B,).
-        proposals: directions proposed to find it, (B,) int64.
-        evaluations: prior evaluations they cost, (B,) int64: none at t_min.
-    """
-
-    direction: Vector | Ray
-    level: Tensor
-    gradient: Tensor
-    slope: Tensor
-    proposals: Tensor
-    evaluations: Tensor
 
 
 @dataclass(frozen=True)
@@ -154,8 +120,11 @@ class Solver:
 
     def _iterate(self, problem: Problem, state: SolverState) -> _Iteration:
         """One iteration, all images running."""
-        chosen = self._choose(problem, state)
-        scale = self.direction.scale(self._times(chosen.level, state.schedule))
+        levels = Levels(self.schedule)
+        choose = Choice(levels, self.direction, self.descent_from, self.safeguard, self.lookahead)
+        chosen = choose(problem, state)
+        t = levels.times(chosen.level, state.schedule)
+        scale = self.direction.scale(t)
         trial = self.first_step(state.proposal, state.step_size, scale)
         # Along -grad f the Barzilai-Borwein step fits, whatever the direction's own scale is.
         trial = torch.where(chosen.fallback & (state.proposal > 0), state.proposal, trial)
@@ -164,13 +133,12 @@ class Solver:
         found = self.search(problem, state.point, chosen.ray, trial, reference, chosen.slope)
         after = self._advance(state, chosen, found)
         after = replace(after, status=self._status(after, found))
-        return _Iteration(state, chosen, reference, found, after)
+        return _Iteration(state, chosen, t, found, after)
 
     def _record(self, iteration: _Iteration) -> Record:
         before, chosen, found = iteration.before, iteration.chosen, iteration.found
-        direction_norm = norm(chosen.ray.direction)
         return Record(
-            t=self._times(chosen.level, before.schedule),
+            t=iteration.t,
             value=found.point.value,
             fidelity=found.point.fidelity,
             regulariser=found.point.regulariser,
@@ -178,101 +146,11 @@ class Solver:
             step_size=found.step,
             trials=found.trials,
             slope=chosen.slope,
-            descent=chosen.slope / (before.gradient_norm * direction_norm),
-            direction_norm=direction_norm,
-            reference=iteration.reference,
+            descent=chosen.slope / (before.gradient_norm * chosen.direction_norm),
+            direction_norm=chosen.direction_norm,
             gap=norm(chosen.gradient - before.point.gradient),
             fallback=chosen.fallback,
             active=torch.ones_like(found.accepted),
-        )
-
-    def _choose(self, problem: Problem, state: SolverState) -> Chosen:
-        """The direction at the next level, or at the first later one that the safeguard admits."""
-        level = (state.level + 1).clamp(max=self._last_level)
-        found = self._propose(problem, state.point, self._times(level, state.schedule), level)
-        refused = torch.zeros_like(level, dtype=torch.bool)
-        if self.descent_from is not None:
-            due = state.iterations >= self.descent_from
-            refused = due & ~self._admits(found, state.gradient_norm)
-            self._go_on(problem, state, found, refused)
-        per_proposal, per_ray = self.direction.cost(problem)
-        chosen = Chosen(
-            ray=self.direction.ray(problem, found.direction),
-            level=found.level,
-            slope=found.slope,
-            gradient=found.gradient,
-            fallback=torch.zeros_like(refused),
-            network_evaluations=found.evaluations,
-            operator_evaluations=found.proposals * per_proposal + per_ray,
-        )
-        rows = positions(refused)
-        return self._fall_back(problem, state.point, chosen, rows) if len(rows) else chosen
-
-    def _go_on(
-        self, problem: Problem, state: SolverState, found: Proposed, refused: Tensor
-    ) -> None:
-        """Where `refused`, put into `found` the proposal of the first later level admitted.
-
-        Where there is none it is that of the last level, and stays refused.
-        """
-        last, width = self._last_level, 1
-        rows = positions(refused & (found.level < last))
-        while len(rows):
-            ahead = found.level[rows, None] + torch.arange(1, width + 1, device=rows.device)
-            repeated = rows.repeat_interleave(width)
-            level = ahead.clamp(max=last).flatten()
-            tried = self._propose(
-                problem.select(repeated),
-                state.point.select(repeated),
-                self._times(level, state.schedule[repeated]),
-                level,
-            )
-            admitted = self._admits(tried, state.gradient_norm[repeated])
-            first, success = first_true(admitted.reshape(-1, width))
-            part = tried.select(first)
-            evaluations = found.evaluations[rows] + tried.evaluations.reshape(-1, width).sum(1)
-            proposals = found.proposals[rows] + width
-            found.write(rows, replace(part, proposals=proposals, evaluations=evaluations))
-            refused.index_copy_(0, rows, ~success)
-            rows = rows[~success & (part.level < last)]
-            # Never more proposals at once than images, which memory is made for.
-            width = max(1, min(2 * width, self.lookahead, len(refused) // max(len(rows), 1)))
-
-    def _admits(self, found: Proposed, gradient_norm: Tensor) -> Tensor:
-        return self.safeguard.admits(found.slope, norm(found.direction.direction), gradient_norm)
-
-    def _fall_back(self, problem: Problem, point: Point, chosen: Chosen, rows: Tensor) -> Chosen:
-        """Replace the directions of `rows` by -grad f: one A and one A* more for each."""
-        gradient = take(point.gradient, rows)
-        return replace(
-            chosen,
-            ray=chosen.ray.merge(rows, problem.select(rows).ray(-gradient)),
-            slope=chosen.slope.index_copy(0, rows, -squared_norm(gradient)),
-            fallback=chosen.fallback.index_fill(0, rows, True),
-            operator_evaluations=chosen.operator_evaluations.index_add(
-                0, rows, torch.full_like(rows, 2)
-            ),
-        )
-
-    def _propose(self, problem: Problem, point: Point, t: Tensor, level: Tensor) -> Proposed:
-        """The direction at each image's level, whose time is t (B,)."""
-        graduated = level < self._last_level
-        rows = positions(graduated)
-        if len(rows) == len(level):
-            gradient = problem.gradient(point, t)
-        else:
-            gradient = point.gradient
-            if len(rows):
-                part = problem.select(rows).gradient(point.select(rows), t[rows])
-                gradient = gradient.clone().index_copy_(0, rows, part)
-        proposal = self.direction.propose(problem, gradient, t)
-        return Proposed(
-            direction=proposal,
-            level=level,
-            gradient=gradient,
-            slope=inner(point.gradient, proposal.direction),
-            proposals=torch.ones_like(level),
-            evaluations=graduated.long(),
         )
 
     def _advance(self, state: SolverState, chosen: Chosen, found: SearchResult) -> SolverState:
@@ -303,7 +181,7 @@ class Solver:
 
         Later rules win over earlier ones.
         """
-        at_end = state.level == self._last_level
+        at_end = state.level == Levels(self.schedule).last
         status = torch.full_like(state.status, int(Status.RUNNING))
         converged = state.gradient_norm <= self.tolerance * state.initial_gradient_norm
         status.masked_fill_(state.iterations >= self.steps, int(Status.BUDGET_SPENT))
@@ -311,15 +189,6 @@ class Solver:
         status.masked_fill_(~found.finite, int(Status.NOT_FINITE))
         status.masked_fill_(converged, int(Status.CONVERGED))
         return status
-
-    @property
-    def _last_level(self) -> int:
-        return self.schedule.shape[-1] - 1
-
-    def _times(self, level: Tensor, which: Tensor) -> Tensor:
-        """Times of the levels in each image's schedule, (B,) float64."""
-        schedule = self.schedule.to(level.device)
-        return schedule[level] if schedule.ndim == 1 else schedule[which, level]
 
 
 def _running(state: SolverState) -> Tensor | None:

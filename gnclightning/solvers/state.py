@@ -77,7 +77,6 @@ class Record(Batch):
         slope: <grad f, d> at the old iterate.
         descent: cosine of the angle between grad f and d; negative where d descends (eq. 13).
         direction_norm: |d|.
-        reference: the value that Armijo's rule compared with (f, or the largest recent one).
         gap: |grad F(x,t) - grad f(x)| at the old iterate: how much alpha_t grad R differs from
             its value at t_min.
         fallback: whether the safeguard replaced the direction by -grad f.
@@ -94,7 +93,6 @@ class Record(Batch):
     slope: Tensor
     descent: Tensor
     direction_norm: Tensor
-    reference: Tensor
     gap: Tensor
     fallback: Tensor
     active: Tensor
@@ -105,4 +103,4 @@ def blank_record(count: int, device: torch.device) -> Record:
     nan = torch.full((count,), torch.nan, dtype=torch.float64, device=device)
     none = torch.zeros(count, dtype=torch.int64, device=device)
     no = none.bool()
-    return Record(nan, nan, nan, nan, nan, nan, none, nan, nan, nan, nan, nan, no, no)
+    return Record(nan, nan, nan, nan, nan, nan, none, nan, nan, nan, nan, no, no)
