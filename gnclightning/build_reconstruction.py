@@ -15,6 +15,7 @@ from gnclightning.build_ldct import build_slice_images
 from gnclightning.build_solver import build_alpha, build_solver
 from gnclightning.config import ReconstructConfig, save
 from gnclightning.config.reconstruct import (
+    MOST_RAYS,
     DemoDataConfig,
     EllipsesDataConfig,
     FolderDataConfig,
@@ -44,7 +45,7 @@ from gnclightning.reconstruction.table import FinalTable
 from gnclightning.reconstruction.tracking import Tracking
 from gnclightning.reconstruction.writers import RunFolder, Units, estimate_size
 from gnclightning.tensors import full_float32
-from gnclightning.tracking import check_mode, open_logger
+from gnclightning.tracking import check_mode, effective_mode, open_logger
 
 
 def run_reconstruction(config: ReconstructConfig) -> None:
@@ -73,12 +74,13 @@ def run_reconstruction(config: ReconstructConfig) -> None:
         check_gradient(solver.objective(first), solver.start(first))
     size = estimate_size(len(images), geometry, len(chosen), config.solver.steps)
     create_folder(folder, size)
+    effective = effective_config(config, geometry, device)
     with replacing(folder / CONFIG) as temporary:
-        save(config, temporary)
+        save(effective, temporary)
     units = Units(metadata.intensity_unit, config.geometry.unit)
     observers = [
         RunFolder(folder, geometry, units, len(images), device),
-        *_console_observers(config, folder, len(images)),
+        *_console_observers(effective, folder, len(images)),
     ]
     with full_float32():
         run(scanner.batches(images, config.batch_size), chosen, observers)
@@ -126,7 +128,13 @@ def build_geometry(config: GeometryConfig, images: ImageSet) -> ParallelBeam2D:
         return covering
     if count is None:
         assert spacing is not None
-        count = ceil(diagonal / spacing)
+        bins = diagonal / spacing
+        if not bins <= MOST_RAYS:
+            raise UserError(
+                f"expected geometry.detector_spacing of at least {diagonal / MOST_RAYS:.3g} "
+                f"{config.unit}, which gives {MOST_RAYS} bins across the image, got {spacing:g}"
+            )
+        count = ceil(bins)
     return replace(covering, detector_count=count, detector_spacing=spacing or diagonal / count)
 
 
@@ -142,6 +150,35 @@ def build_prior(config: ReconstructConfig, images: ImageSet) -> tuple[NetworkEne
         times["t_max"] = solver.t_max
     check_times(prior.sde, path, **times)
     return prior, metadata
+
+
+def effective_config(
+    config: ReconstructConfig, geometry: ParallelBeam2D, device: torch.device
+) -> ReconstructConfig:
+    """The settings with what stood in for those left out; they give the same run again.
+
+    The weight of total variation stays null: it follows each image's own noise level.
+    """
+    alpha = config.alpha
+    if alpha.rule == "auto":
+        power = config.solver.alpha_power if alpha.power is None else alpha.power
+        alpha = replace(alpha, value=alpha.weight, power=power)
+    mode = config.logger.mode
+    return replace(
+        config,
+        device=device.type,
+        start_seed=config.seed if config.start_seed is None else config.start_seed,
+        alpha=alpha,
+        noise=replace(
+            config.noise, seed=config.seed if config.noise.seed is None else config.noise.seed
+        ),
+        geometry=replace(
+            config.geometry,
+            detector_count=geometry.detector_count,
+            detector_spacing=geometry.detector_spacing,
+        ),
+        logger=replace(config.logger, mode=effective_mode(mode)),
+    )
 
 
 def build_baselines(config: ReconstructConfig, operator: Radon) -> list[methods.Method]:

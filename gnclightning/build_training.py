@@ -237,8 +237,8 @@ def _callbacks(config: TrainConfig, data: ImageDataModule, output: Path) -> list
         images = data.validation_images[: config.reconstruction.count]
         problem = ValidationProblem(images, config.reconstruction.steps)
         callbacks.append(ReconstructionCallback(problem, config.reconstruction.every_n_steps))
-    per_step = config.optimizer.batch_size * t.accumulate_grad_batches
-    callbacks.append(PriorExport(output / WEIGHTS, build_metadata(config, data), per_step))
+    metadata = build_metadata(config, data)
+    callbacks.append(PriorExport(output / WEIGHTS, metadata, config.optimizer.batch_size))
     if config.ema.decay:
         callbacks.append(EMAWeightAveraging(decay=config.ema.decay))
     callbacks.append(

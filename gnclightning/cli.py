@@ -44,6 +44,8 @@ says about a variant is dropped when the command line chooses another. Lists: me
 _ANOTHER_FOLDER = "or choose another folder with output=FOLDER"
 _REMEDIES = {
     errno.ENOENT: "check the path",
+    errno.EISDIR: "give the path of a file",
+    errno.ENOTDIR: "check the path",
     errno.EACCES: f"check its permissions, {_ANOTHER_FOLDER}",
     errno.EROFS: f"make it writable, {_ANOTHER_FOLDER}",
     errno.ENOSPC: f"free some space, {_ANOTHER_FOLDER}",
@@ -199,6 +201,14 @@ def _out_of_memory(error: RuntimeError) -> bool:
 
 
 def _run(program: Program[ConfigT], arguments: Sequence[str]) -> None:
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError as error:
+            shown = os.fsencode(argument).decode(errors="backslashreplace")
+            raise UserError(
+                f"expected arguments in UTF-8, got {shown}: give the file or folder another name"
+            ) from error
     options = _parse(arguments)
     if options.help:
         return _print(_help(program))

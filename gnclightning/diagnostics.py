@@ -21,6 +21,10 @@ _STEPS = (3e-3, 1e-3, 3e-4, 1e-4)
 DATA_TOLERANCE, PRIOR_TOLERANCE = 1e-4, 1e-2
 """Relative errors that float32 explains: the data term is quadratic, a network is anything."""
 
+_ROUNDING = 1e-4
+"""grad R is what is left of grad f without the data term's part: this share of that part drowns.
+A hundredth of it, the tolerance of the prior, is some ten times the rounding of float32."""
+
 _BREAKDOWN = 1e-5
 """Part of the spectrum below which a Lanczos vector is rounding, of float32 products too."""
 
@@ -66,6 +70,7 @@ def gradient_mismatch(problem: Problem, x: Tensor, seed: int = 0) -> GradientMis
     found = quotient[1:].gather(0, steadiest)[0]
     slope = torch.stack([inner(gradient, direction) for gradient in gradients])
     size = torch.stack([norm(gradient) for gradient in gradients])
+    size[1] = torch.maximum(size[1], _ROUNDING * size[0])
     errors = (found - slope).abs() / size.clamp(min=torch.finfo(size.dtype).tiny)
     return GradientMismatch(*errors.nan_to_num(nan=torch.inf))
 

@@ -34,11 +34,18 @@ def check_mode(mode: str) -> None:
         )
 
 
+def effective_mode(mode: str) -> str:
+    """What "auto" stands for: "online" if the user is logged in, else "offline"."""
+    if mode == "auto":
+        return "online" if logged_in() else "offline"
+    return mode
+
+
 def open_logger(mode: str, project: str, name: str, folder: Path) -> "WandbLogger":
     """Start a run, whose files lie below `folder`, and give it to Lightning's logger.
 
     Args:
-        mode: "online", "offline", or "auto": online if the user is logged in.
+        mode: "online", "offline", or "auto", see `effective_mode`.
         project: W&B project.
         name: of the run.
         folder: existing folder.
@@ -46,8 +53,7 @@ def open_logger(mode: str, project: str, name: str, folder: Path) -> "WandbLogge
     import wandb
     from lightning.pytorch.loggers import WandbLogger
 
-    if mode == "auto":
-        mode = "online" if logged_in() else "offline"
+    mode = effective_mode(mode)
     assert mode in ("online", "offline")
     # Started here, as Lightning would set WANDB_MODE for the rest of the process, and an x axis of
     # its own. Silent and without capture of the console: messages would tear the progress bar.

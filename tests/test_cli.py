@@ -93,6 +93,12 @@ class TestMistakes:
                 ["--config", "none.yaml"],
                 "No such file or directory: none.yaml; check the path",
             ),
+            (["--config", "/"], "Is a directory: /; give the path of a file"),
+            (
+                ["data.path=caf\udce9.npy"],
+                "expected arguments in UTF-8, got data.path=caf\\xe9.npy: give the file or folder "
+                "another name",
+            ),
         ],
     )
     def test_one_line_and_status_2(self, arguments, message, capsys):

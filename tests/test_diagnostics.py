@@ -48,6 +48,18 @@ class TestGradientTest:
         alpha = Alpha.from_noise_level(SDE, torch.full((2,), 0.3), 1e-3)
         return GraduatedObjective(operator, y, prior, alpha, 1e-3), x
 
+    def test_a_regulariser_in_the_rounding_of_the_data_term_passes(self):
+        """Noise of 1e-5 makes alpha so small that float32 loses grad R in grad f at the start."""
+        objective, x = self.network_problem()
+        objective.alpha = Alpha.from_noise_level(SDE, torch.full((2,), 1e-5), 1e-3)
+        point = objective.evaluate(x)
+        lost = point.gradient - point.data_gradient
+        exact = objective.alpha(times(2, 1e-3))[0] * objective.prior.score(
+            x, times(2, 1e-3).float()
+        )
+        assert (lost + exact).norm() > 0.1 * exact.norm()
+        check_gradient(objective, x)
+
     def test_an_unmatched_adjoint_is_found(self):
         """Back-projection along angles wrong by a degree."""
         right = ParallelBeam2D.for_image(32, 20)

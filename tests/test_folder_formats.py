@@ -161,6 +161,13 @@ class TestEveryFormat:
         path.chmod(0)
         reading_fails(tmp_path, f"a.{kind}, got: ", "ermission denied")
 
+    def test_names_that_are_no_text(self, tmp_path):
+        """Bytes that are not UTF-8 are spelled out, so that tables can be written."""
+        array = np.random.default_rng(0).random((4, 5))
+        with open(os.fsencode(tmp_path) + b"/caf\xe9.npy", "wb") as file:
+            np.save(file, array)
+        assert read_images(tmp_path).names == ("caf\\xe9",)
+
     def test_folders_of_many_formats(self, tmp_path):
         for name, image in zip(("a.h5", "b.npz", "c.npy"), ramps(3), strict=True):
             write(tmp_path / name, image)

@@ -149,6 +149,16 @@ class TestSettings:
         parts = ("image images: expected a detector that sees it", "geometry.detector_count")
         refused(prior, *overrides, data=data, parts=parts)
 
+    @pytest.mark.parametrize(
+        ("setting", "parts"),
+        [
+            ("geometry.angles=1000000000", ("geometry.angles", ">= 1, <= 100000")),
+            ("geometry.detector_spacing=1e-300", ("of at least 0.000453 pixel", "got 1e-300")),
+        ],
+    )
+    def test_a_sinogram_beyond_all_memory(self, refused, prior, setting, parts):
+        refused(prior, setting, parts=parts)
+
 
 class TestGradient:
     def test_an_objective_that_does_not_fit_its_gradient(self, refused, prior, monkeypatch):
@@ -185,14 +195,17 @@ class TestFolders:
 
     def test_below_a_file(self, prior, tmp_path, capsys):
         (tmp_path / "file").touch()
-        parts = ("can be written to", "Not a directory", "output=FOLDER")
+        parts = ("can be written to", "which is a file", "output=FOLDER")
         self.check(capsys, settings(prior, tmp_path / "file" / "run"), *parts)
 
-    @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-    def test_without_permission(self, prior, tmp_path, capsys):
-        (tmp_path / "locked").mkdir(mode=0o500)
-        parts = ("can be written to", "Permission denied", "output=FOLDER")
-        self.check(capsys, settings(prior, tmp_path / "locked" / "run"), *parts)
+    def test_without_permission(self, tmp_path, capsys, monkeypatch):
+        """Found before anything else is looked at, such as a prior that is not there."""
+        access = os.access
+        monkeypatch.setattr(os, "access", lambda p, mode: p != tmp_path and access(p, mode))
+        parts = ("can be written to", f"{tmp_path}, which is write-protected", "output=FOLDER")
+        arguments = settings(tmp_path / "no prior", tmp_path / "locked" / "run")
+        self.check(capsys, arguments, *parts)
+        assert list(tmp_path.iterdir()) == []
 
     def test_read_only_file_system(self, prior, tmp_path, capsys, monkeypatch):
         def refuse(self, data):

@@ -10,6 +10,7 @@ import pytest
 import torch
 from matplotlib.image import imread
 
+from gnclightning import cli
 from gnclightning.config import from_yaml_text
 from gnclightning.config.reconstruct import AlphaConfig, ReconstructConfig
 from gnclightning.diagnostics import inspect
@@ -56,7 +57,16 @@ class TestContract:
 
     def test_config_is_that_of_the_run(self, folder, prior):
         saved = from_yaml_text((folder / "config.yaml").read_text(), ReconstructConfig)
-        assert saved == configure(prior, folder, "batch_size=2")
+        filled = ("alpha.value=0.5", "alpha.power=0.5", "noise.seed=0", "start_seed=0")
+        detector = ("geometry.detector_count=47", f"geometry.detector_spacing={32 * 2**0.5 / 47}")
+        assert saved == configure(prior, folder, "batch_size=2", *filled, *detector)
+
+    def test_the_saved_config_gives_the_run_again(self, folder, tmp_path, without_figures):
+        output = tmp_path / "again"
+        assert cli.reconstruct(["--config", f"{folder / 'config.yaml'}", f"output={output}"]) == 0
+        again = arrays(output)
+        for name, array in arrays(folder).items():
+            np.testing.assert_array_equal(again[name], array)
 
     def test_metrics_columns_and_rows(self, folder):
         header = (folder / "metrics.csv").read_text().partition("\n")[0]

@@ -10,6 +10,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from batches import result
 from gnclightning.build_reconstruction import (
     build_baselines,
     build_images,
@@ -139,6 +140,15 @@ class TestScreen:
         mean = ["GNC", "34.21", "0.935", "39.5", "80", "2.50", "1", "budget", "spent,", "1"]
         assert found[8] == mean
         assert lines[-1] == "run folder: runs/try"
+
+    def test_the_certificate_is_summed_up_below_the_table(self):
+        console = Console(width=200, file=(file := StringIO()))
+        observer = FinalTable(Path("runs/try"), console)
+        observer.batch_finished(result("a", "b"))
+        observer.close()
+        lines = [line.rstrip() for line in file.getvalue().splitlines()]
+        assert lines[-2].startswith("GNC certificate: 0 of 2 runs gradient-like")
+        assert "Armijo's rule in 50 %, 2 searches failed; |grad f| ended at 0.25" in lines[-2]
 
     def test_long_table_is_cut_but_its_mean_is_not(self):
         lines = self.print_table([rows(f"image {n}", psnr=float(n)) for n in range(101)])

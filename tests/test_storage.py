@@ -64,7 +64,13 @@ def test_weights_of_another_network_are_refused(tmp_path):
     save_file(weights, file, metadata={"gnclightning": json.dumps(header)})
     with pytest.raises(UserError, match=r"should be .* is "):
         load_prior(file)
-    for key, value in (("form", "cubic"), ("parametrisation", "flow"), ("sde", {"beta": 1})):
+    metadata = {**header["metadata"], "image_shape": [16]}
+    for key, value in (
+        ("form", "cubic"),
+        ("parametrisation", "flow"),
+        ("sde", {"beta": 1}),
+        ("metadata", metadata),
+    ):
         save_file(weights, file, metadata={"gnclightning": json.dumps({**header, key: value})})
         with pytest.raises(UserError, match="cannot build"):
             load_prior(file)

@@ -12,6 +12,7 @@ from rich.console import Console
 from gnclightning.reconstruction.runner import Observer
 from gnclightning.reconstruction.tracking import COLUMNS, Tracking
 from gnclightning.reconstruction.writers import RunFolder
+from gnclightning.tracking import effective_mode
 from run_folders import COUNT, STEPS, column, run, table
 from wandb_files import Logged
 
@@ -98,6 +99,37 @@ def test_configuration_and_name(folders, logged):
     assert (logged[0].name, logged[1].name) == ("mine", folders[1].name)
     assert logged[0].config["solver"]["steps"] == STEPS
     assert logged[0].config["batch_size"] == 3
+
+
+@pytest.mark.parametrize(
+    ("environment", "netrc", "expected"),
+    [
+        ({}, "", "offline"),
+        ({"WANDB_API_KEY": "abc"}, "", "online"),
+        ({}, "machine api.wandb.ai login user password abc", "online"),
+        (
+            {"WANDB_BASE_URL": "https://w.example.org"},
+            "machine api.wandb.ai login u password a",
+            "offline",
+        ),
+        (
+            {"WANDB_BASE_URL": "https://w.example.org"},
+            "machine w.example.org login u password a",
+            "online",
+        ),
+        ({}, "machine api.wandb.ai nonsense", "offline"),
+    ],
+)
+def test_auto_is_online_for_who_is_logged_in(environment, netrc, expected, tmp_path, monkeypatch):
+    for name in ("WANDB_API_KEY", "WANDB_BASE_URL", "NETRC"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / ".netrc").write_text(netrc)
+    (tmp_path / ".netrc").chmod(0o600)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert effective_mode("auto") == expected
+    assert effective_mode("disabled") == "disabled"
 
 
 def test_nothing_is_printed(prior, tmp_path, capfd):

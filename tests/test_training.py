@@ -62,6 +62,8 @@ def test_a_stopped_and_resumed_training_equals_a_whole_one(kind, tmp_path):
     # Within the warm-up the learning rate does not depend on the length of the run.
     train(tmp_path / "parts", 3, setting)
     parts = train(tmp_path / "parts", 5, setting)
+    metadata = load_prior(tmp_path / "parts")[1].training
+    assert (metadata["steps"], metadata["images_seen"], metadata["ema_decay"]) == (5, 10, 0.999)
     assert differing(parts, whole) == []
     assert differing(train(tmp_path / "other", 5, setting, "seed=1"), whole)
 

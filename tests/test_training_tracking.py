@@ -38,6 +38,15 @@ def test_curves_are_those_of_the_csv_file(name, folder):
     assert all(math.isfinite(value) for value in found.values())
 
 
+def test_reconstructions_come_every_so_many_steps(tmp_path):
+    """Validations after 1, 2, 3, 4 and 5 steps, reconstructions due every 2."""
+    often = ["trainer.val_check_interval=1", "trainer.max_steps=5"]
+    assert cli.train([*TINY, *often, f"output={tmp_path}"]) == 0
+    assert len(rows(tmp_path, "val/loss")) == 5
+    # Lightning's loggers count the step that is under way, from 0 on.
+    assert sorted(rows(tmp_path, "val/psnr")) == [1, 3]
+
+
 def test_the_configuration_is_the_resolved_one(folder):
     config = Logged(folder).config
     assert config["network"]["channels"] == 8

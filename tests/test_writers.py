@@ -7,14 +7,13 @@ import os
 from types import SimpleNamespace
 
 import h5py
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 
 from batches import batch, names_in, result, run_folder
 from gnclightning import files
-from gnclightning.reconstruction import figures, writers
+from gnclightning.reconstruction import writers
 from gnclightning.reconstruction.methods import Outcome
 from gnclightning.reconstruction.runner import Observer, run
 from run_folders import arrays, table
@@ -148,36 +147,6 @@ class TestRunFolder:
             3,
         )
         assert not [name for name in names_in(tmp_path) if name.startswith(".")]
-
-
-class TestFigures:
-    def test_many_images_and_strange_names(self):
-        """The first ten are shown; names are no formulas, and a NaN image spoils nothing."""
-        parts = [result(*(f"$a_{n}{m}$" for m in range(4))) for n in range(3)]
-        parts[0].methods[0].x[0] = math.nan
-        reconstructions, errors, convergence = figures.draw(parts)
-        assert len(reconstructions.axes) == 10 * 2
-        assert len(errors.axes) == 10 + 1
-        assert reconstructions.axes[0].get_ylabel() == "$a_00$"
-        for figure in (reconstructions, errors, convergence):
-            figure.canvas.draw()
-        (scale,) = {panel.images[0].get_clim() for panel in errors.axes[:10]}
-        assert 0 == scale[0] < scale[1] <= 0.5
-        assert plt.get_fignums() == []
-
-    def test_reconstructions_are_shown_from_0_to_1(self):
-        (figure, _, _) = figures.draw([result("a")])
-        assert {panel.images[0].get_clim() for panel in figure.axes} == {(0, 1)}
-
-    def test_curves_are_those_of_the_trace(self):
-        long, short = result("a", iterations=4), result("b", iterations=2)
-        _, _, figure = figures.draw([long, short])
-        panel = next(p for p in figure.axes if p.get_ylabel() == "objective f")
-        first, second, mean = (line.get_ydata() for line in panel.lines)
-        np.testing.assert_array_equal(first, [10, 9, 8, 7, 6])
-        np.testing.assert_array_equal(second, [10, 9, 8, math.nan, math.nan])
-        np.testing.assert_array_equal(mean, [10, 9, 8, 7, 6])
-        assert panel.get_yscale() == "log"
 
 
 def test_environment_has_no_stray_files(tmp_path):

@@ -38,7 +38,7 @@ def unknown_key(schema: type[Section], chosen: dict[str, str], key: str) -> User
     if stale:
         return UserError(
             f"{key} is a setting of {_conditions(stale)}, "
-            f"but the choice is {chosen[stale[0].group]}"
+            f"but the choice is {chosen[stale[0].group]}: choose that, or leave the setting out"
         )
     available = [s for s in known if s.condition in ("", chosen.get(s.group))]
     groups = [f.name for f in fields(schema) if section_of(f)]

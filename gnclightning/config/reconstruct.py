@@ -79,13 +79,17 @@ class LDCTDataConfig(LDCTConfig, DataConfig):
     """Slices; null: all from data.start on."""
 
 
+MOST_RAYS = 100_000
+"""Of angles, and of detector bins: far beyond any scanner, but a sinogram still fits memory."""
+
+
 @dataclass(kw_only=True)
 class GeometryConfig(Section):
     """Parallel-beam geometry; angles lie at the midpoints of equal parts of [0, pi)."""
 
-    angles: int = bounded(60, ">= 1")
+    angles: int = bounded(60, f">= 1, <= {MOST_RAYS}")
     """Projection angles."""
-    detector_count: int | None = bounded(None, ">= 1")
+    detector_count: int | None = bounded(None, f">= 1, <= {MOST_RAYS}")
     """Detector bins; null: as many as cover the diagonal of the image."""
     detector_spacing: float | None = bounded(None, "> 0")
     """Width of a detector bin, in geometry.unit; null: the bins cover the diagonal."""
@@ -107,9 +111,9 @@ class FBPConfig(Section):
 class NoiseConfig(Section):
     """Gaussian measurement noise."""
 
-    relative: float = bounded(0.1, ">= 0")
+    relative: float = bounded(0.1, ">= 0, <= 1e6")
     """Standard deviation as a part of the mean absolute value of each sinogram."""
-    absolute: float | None = bounded(None, ">= 0")
+    absolute: float | None = bounded(None, ">= 0, <= 1e30")
     """Standard deviation in sinogram units; replaces noise.relative unless null."""
     seed: int | None = bounded(None, SEEDS)
     """Seed of the noise; null: derived from seed."""

@@ -1,5 +1,6 @@
 """Images from the user's own files, of any of the formats in `gnclightning.data.formats`."""
 
+import os
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -128,7 +129,8 @@ def _named_images(
     for file in files:
         suffix = _suffix(file)
         assert suffix is not None
-        stem = file.name[: -len(suffix)]
+        # Bytes that are no text are shown as \\xNN: tables and files are UTF-8.
+        stem = os.fsencode(file.name[: -len(suffix)]).decode(errors="backslashreplace")
         keyed = _KEYED.get(suffix)
         for stored in keyed(file, key) if keyed else _PLAIN[suffix](file):
             name = stem if stored.number is None else f"{stem}[{stored.number}]"

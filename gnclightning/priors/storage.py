@@ -50,6 +50,12 @@ class PriorMetadata:
     training: dict[str, Any] = field(default_factory=dict[str, Any])
     version: str = __version__
 
+    def __post_init__(self) -> None:
+        """Refuse what a damaged or edited file may say; raises `ValueError`."""
+        for name in ("image_shape", "intensity_range"):
+            if len(getattr(self, name)) != 2:
+                raise ValueError(f"{name}: expected two numbers, got {getattr(self, name)}")
+
 
 def save_prior(prior: NetworkPrior, metadata: PriorMetadata, path: Path) -> None:
     """Write weights and description to `path`, atomically (a reader never sees half a file)."""

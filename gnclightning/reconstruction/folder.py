@@ -1,6 +1,7 @@
 """The run folder: where it is, and that it can be written to."""
 
 import errno
+import os
 import shutil
 import time
 from itertools import count
@@ -24,17 +25,23 @@ def choose_folder(output: str | None, overwrite: bool) -> Path:
     """The run folder that the user asked for, or a new one below `runs`; makes nothing yet.
 
     Raises:
-        UserError: it is no folder, or it holds something and `overwrite` is not set.
+        UserError: it is no folder, it holds something and `overwrite` is not set, or it or what
+            it will be made in is not writable.
     """
-    if output is None:
-        return _new_folder()
-    folder = Path(output)
+    folder = _new_folder() if output is None else Path(output)
     if folder.exists() and not folder.is_dir():
         raise UserError(f"expected a folder at output={output}, got a file: move it, {_CHOOSE}")
     if folder.is_dir() and not overwrite and any(folder.iterdir()):
         raise UserError(
             f"expected an empty run folder, got {output} with files in it: give overwrite=true, "
             f"{_CHOOSE}"
+        )
+    place = _existing(folder)
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise UserError(
+            f"expected a run folder {folder} that can be written to, got {place}, which is "
+            f"{'write-protected' if place.is_dir() else 'a file'}; check its path and "
+            f"permissions, {_CHOOSE}"
         )
     return folder
 
@@ -81,10 +88,14 @@ def _new_folder() -> Path:
     return next(folder for folder in candidates if not folder.exists())
 
 
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that exists."""
+    place = folder.absolute()
+    return next(parent for parent in (place, *place.parents) if parent.exists())
+
+
 def _check_space(folder: Path, size: int) -> None:
-    existing = next(
-        parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists()
-    )
+    existing = _existing(folder)
     free = shutil.disk_usage(existing).free
     if free < size:
         raise UserError(

@@ -118,13 +118,14 @@ class PriorExport(Callback):
     Args:
         path: file to write.
         metadata: description of the prior; what training has seen so far is added to `training`.
-        images_per_step: images of one optimiser step on one device.
+        batch_size: images of one batch on one device.
     """
 
-    def __init__(self, path: Path, metadata: PriorMetadata, images_per_step: int):
+    def __init__(self, path: Path, metadata: PriorMetadata, batch_size: int):
         self.path = path
         self.metadata = metadata
-        self.images_per_step = images_per_step
+        self.batch_size = batch_size
+        self._images = 0
         self._stepped = False
         self._seconds = 0.0
         self._since = time.monotonic()
@@ -141,12 +142,14 @@ class PriorExport(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Remember that there is something new to export.
+        """Count the images, and remember that there is something new to export.
 
         Raises:
             UserError: the loss is not finite; no checkpoint of this step is written.
         """
         self._stepped = True
+        # Counted, as a run may go on with another number of devices.
+        self._images += self.batch_size * trainer.world_size
         loss = float(outputs["loss"])
         if not math.isfinite(loss):
             raise UserError(
@@ -172,7 +175,7 @@ class PriorExport(Callback):
         training = {
             **self.metadata.training,
             "steps": trainer.global_step,
-            "images_seen": trainer.global_step * self.images_per_step * trainer.world_size,
+            "images_seen": self._images,
             "hardware": f"{trainer.world_size} x {_hardware(pl_module.device)}",
             "hours": round(self._elapsed() / 3600, 2),
         }
@@ -182,12 +185,13 @@ class PriorExport(Callback):
         return self._seconds + time.monotonic() - self._since
 
     def state_dict(self) -> dict[str, Any]:
-        """Seconds spent so far."""
-        return {"seconds": self._elapsed()}
+        """Seconds spent and images seen so far."""
+        return {"seconds": self._elapsed(), "images": self._images}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on counting."""
         self._seconds = state_dict["seconds"]
+        self._images = state_dict["images"]
 
 
 def _hardware(device: torch.device) -> str:

@@ -41,7 +41,9 @@ def reading(file: Path, kind: str) -> Iterator[None]:
         raise
     except Exception as error:  # decoders raise nearly anything on damaged files
         found = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"expected {kind} at {file}, got: {found}") from error
+        raise UserError(
+            f"expected {kind} at {file}, got: {found}; write the file anew, or leave it out"
+        ) from error
 
 
 def check_array(
