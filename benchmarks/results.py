@@ -35,7 +35,9 @@ COMMANDS: dict[str, list[str]] = {
     "gnc_flow": ["data.count=8", "solver.name=gnc_flow", "methods=[]"],
     "gradient_like": ["data.count=8", "solver.name=gradient_like", "methods=[]"],
     "gradient_descent": ["data.count=8", "solver.name=gradient_descent", "methods=[]"],
-    "preconditioned_8": ["data.count=8", "methods=[]"],
+    "noise_20": ["data.count=8", "noise.relative=0.2"],
+    "noise_5": ["data.count=8", "noise.relative=0.05"],
+    "noise_1": ["data.count=8", "noise.relative=0.01"],
     "batch_1": ["data.count=4", "batch_size=1"],
     "batch_8": ["data.count=8", "batch_size=8"],
 }

@@ -78,7 +78,7 @@ def total_variation(
     operator.check_range(y)
     weights = _check_arguments(y, weight, iterations, tolerance)
     # Convergence needs step (data_step |A|^2 + gradient_step |grad|^2) <= 1: half for either.
-    step = _STEP / _mean_column_norm_squared(operator)
+    step = _STEP / operator.mean_gain()
     data_step = 0.5 / (step * (_NORM_MARGIN * operator.norm()) ** 2)
     gradient_step = 0.5 / (step * _GRADIENT_NORM_SQUARED)
 
@@ -125,14 +125,6 @@ def _check_arguments(
             "leave it out to run all iterations"
         )
     return weights.expand(len(y))
-
-
-def _mean_column_norm_squared(operator: LinearOperator, probes: int = 4) -> float:
-    """Mean diagonal entry of A*A, estimated as the mean of |Az|^2 / |z|^2 over random z."""
-    generator = torch.Generator().manual_seed(0)
-    z = torch.randn(probes, *operator.domain_shape, generator=generator, dtype=torch.float64)
-    z = z.to(operator.device, operator.dtype)
-    return float((squared_norm(operator(z)) / squared_norm(z)).mean())
 
 
 def _objective(operator: LinearOperator, x: Tensor, y: Tensor, weights: Tensor) -> Tensor:

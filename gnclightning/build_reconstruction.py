@@ -31,6 +31,7 @@ from gnclightning.data.samples import demo_images
 from gnclightning.diagnostics import check_gradient, inspect
 from gnclightning.errors import UserError
 from gnclightning.files import replacing
+from gnclightning.memory import check_memory
 from gnclightning.objectives import Alpha, GraduatedObjective
 from gnclightning.operators import ParallelBeam2D, Radon
 from gnclightning.priors import EnergyPrior, NetworkEnergy, PriorMetadata, ScaledPrior, load_prior
@@ -46,6 +47,9 @@ from gnclightning.reconstruction.tracking import Tracking
 from gnclightning.reconstruction.writers import RunFolder, Units, estimate_size
 from gnclightning.tensors import full_float32
 from gnclightning.tracking import check_mode, effective_mode, open_logger
+
+_ARRAYS = 4
+"""Images in memory for each image of a run: the truth and what three methods make of it."""
 
 
 def run_reconstruction(config: ReconstructConfig) -> None:
@@ -63,6 +67,8 @@ def run_reconstruction(config: ReconstructConfig) -> None:
     geometry = build_geometry(config.geometry, images)
     prior, metadata = build_prior(config, images)
     _check_tv(config)
+    sinograms = len(images) * geometry.detector_count * len(geometry.angles)
+    check_memory(2 * sinograms * 4, f"{len(images)} sinograms (geometry.angles, detector bins)")
     # Within a run lengths are in pixels: steps, weights and safeguards do not depend on a unit.
     operator = Radon(geometry.in_pixels()).to(device)
     solver = build_method(config, operator, prior.to(device), metadata)
@@ -102,8 +108,11 @@ def build_images(config: ReconstructConfig) -> ImageSet:
     """The images of the run, checked."""
     match config.data:
         case DemoDataConfig(count=count):
+            check_memory(_ARRAYS * count * 128**2 * 4, f"{count} images (data.count)")
             return demo_images(count)
         case EllipsesDataConfig(count=count, size=size, split=split, start=start):
+            what = f"{count} images of {size}x{size} pixels (data.count, data.size)"
+            check_memory(_ARRAYS * count * size**2 * 4, what)
             indices = range(start, start + count)
             stack = torch.from_numpy(phantoms(indices, 0, split, size))
             return ImageSet(stack, tuple(f"ellipses[{n}]" for n in indices), tuple(indices))
@@ -145,7 +154,7 @@ def build_prior(config: ReconstructConfig, images: ImageSet) -> tuple[NetworkEne
     prior = check_prior(loaded, metadata, path, images)
     if isinstance(config.data, FolderDataConfig):
         check_mapping(metadata, path, config.data.range)
-    times = {"t_min": solver.t_min}
+    times = {"t_min": solver.last_time}
     if isinstance(solver, GraduatedConfig):
         times["t_max"] = solver.t_max
     check_times(prior.sde, path, **times)
@@ -161,8 +170,8 @@ def effective_config(
     """
     alpha = config.alpha
     if alpha.rule == "auto":
-        power = config.solver.alpha_power if alpha.power is None else alpha.power
-        alpha = replace(alpha, value=alpha.weight, power=power)
+        gain = config.solver.alpha_gain if alpha.gain is None else alpha.gain
+        alpha = replace(alpha, value=alpha.weight, gain=gain)
     mode = config.logger.mode
     return replace(
         config,
@@ -197,7 +206,7 @@ def build_method(
     """The solver with its objective, and what inspects the prior if that is asked for."""
     solver = config.solver
     regulariser = ScaledPrior(prior, prior.sde) if config.prior.evaluate_at == "scaled" else prior
-    alpha = build_alpha(config.alpha, prior, solver)
+    alpha = build_alpha(config.alpha, prior, solver, operator)
     full = config.certificate.level == "full"
     return methods.GraduatedSolver(
         name=solver.name,
@@ -206,7 +215,7 @@ def build_method(
         start=methods.fbp_start if config.start == "fbp" else methods.random_start,
         denoise=solver.final_denoising,
         symmetric=metadata.symmetric,
-        inspect=(lambda x: inspect(regulariser, x, solver.t_min)) if full else None,
+        inspect=(lambda x: inspect(regulariser, x, solver.last_time)) if full else None,
     )
 
 
@@ -221,7 +230,7 @@ def build_objective(
     if isinstance(solver, PreconditionedConfig):
         metric = {"damping": solver.damping, "cg_steps": solver.cg_steps}
     return lambda measured: GraduatedObjective(
-        operator, measured.y, regulariser, alpha(measured.sigma_y), solver.t_min, **metric
+        operator, measured.y, regulariser, alpha(measured.sigma_y), solver.last_time, **metric
     )
 
 

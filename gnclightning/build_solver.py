@@ -16,6 +16,7 @@ from gnclightning.config.solver import (
     SolverConfig,
 )
 from gnclightning.objectives import Alpha
+from gnclightning.operators import LinearOperator
 from gnclightning.priors import NetworkEnergy
 from gnclightning.solvers import (
     Armijo,
@@ -34,13 +35,14 @@ from gnclightning.solvers import (
 
 
 def build_alpha(
-    config: AlphaConfig, prior: NetworkEnergy, solver: SolverConfig
+    config: AlphaConfig, prior: NetworkEnergy, solver: SolverConfig, operator: LinearOperator
 ) -> Callable[[Tensor], Alpha]:
     """The rule that gives the weights alpha_t for noise of standard deviation sigma_y."""
     if config.rule == "auto":
-        power = solver.alpha_power if config.power is None else config.power
+        gain = solver.alpha_gain if config.gain is None else config.gain
+        in_units = gain * operator.mean_gain()
         return lambda sigma_y: Alpha.from_noise_level(
-            prior.sde, sigma_y, solver.t_min, config.weight, power
+            prior.sde, sigma_y, solver.last_time, in_units, config.weight
         )
     rule = Alpha.constant if config.rule == "constant" else Alpha.noise_scale
     alpha = rule(prior.sde, config.weight)
@@ -91,7 +93,7 @@ def _algorithm(config: SolverConfig) -> Solver:
             return gnc_flow(build_schedule(config), search=search, first_step=first, **common)
         case GradientDescentConfig():
             return gradient_descent(
-                config.t_min, config.steps, search=search, first_step=first, **common
+                config.last_time, config.steps, search=search, first_step=first, **common
             )
     raise AssertionError(config)
 
@@ -99,4 +101,4 @@ def _algorithm(config: SolverConfig) -> Solver:
 def build_schedule(config: GraduatedConfig) -> Tensor:
     """The smoothing times from t_max down to t_min, reached `final_steps` before the end."""
     spacing = log_schedule if config.schedule == "log" else linear_schedule
-    return spacing(config.t_max, config.t_min, config.steps - config.final_steps + 1)
+    return spacing(config.t_max, config.last_time, config.steps - config.final_steps + 1)

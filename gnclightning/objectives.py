@@ -20,23 +20,28 @@ from gnclightning.tensors import expand, squared_norm, take
 
 @dataclass(frozen=True)
 class Alpha:
-    """Regularisation weight alpha_t = scale * (nu_t / gamma_t)^power, per image.
+    """Regularisation weight alpha_t = scale (nu_t / gamma_t)^power + growth nu_t^2, per image.
 
     Attributes:
         sde: gives nu_t and gamma_t.
-        scale: (B,) or (1,), positive.
+        scale: (B,) or (1,).
         power: 0 constant; 1 the paper's rule (Section 4.2).
+        growth: 0 for the paper's rules.
     """
 
     sde: SDE
     scale: Tensor
-    power: float
+    power: float = 0.0
+    growth: float = 0.0
 
     def __call__(self, t: Tensor) -> Tensor:
         """alpha_t, t (B,) -> (B,) float64."""
-        if self.power == 0:
-            return self.scale.expand(len(t))
-        return self.scale * self.sde.noise_to_signal(t.double()) ** self.power
+        value = self.scale.expand(len(t))
+        if self.power != 0:
+            value = value * self.sde.noise_to_signal(t.double()) ** self.power
+        if self.growth != 0:
+            value = value + self.growth * self.sde.std(t.double()) ** 2
+        return value
 
     def select(self, index: Tensor) -> "Alpha":
         """The weights of the images `index`."""
@@ -45,30 +50,35 @@ class Alpha:
     @classmethod
     def constant(cls, sde: SDE, value: float) -> "Alpha":
         """alpha_t = value."""
-        return cls(sde, torch.tensor([value], dtype=torch.float64), 0.0)
+        return cls(sde, torch.tensor([value], dtype=torch.float64))
 
     @classmethod
     def noise_scale(cls, sde: SDE, value: float) -> "Alpha":
         """alpha_t = value * nu_t / gamma_t, the paper's rule."""
-        return cls(sde, torch.tensor([value], dtype=torch.float64), 1.0)
+        return cls(sde, torch.tensor([value], dtype=torch.float64), power=1.0)
 
     @classmethod
     def from_noise_level(
-        cls,
-        sde: SDE,
-        sigma_y: Tensor,
-        t_min: float,
-        factor: float = 0.5,
-        power: float = 0.5,
+        cls, sde: SDE, sigma_y: Tensor, t_min: float, gain: float, factor: float = 0.5
     ) -> "Alpha":
-        """alpha_tmin = factor * sigma_y^2 per image, growing with t as (nu/gamma)^power.
+        """alpha_t = factor (sigma_y^2 + gain (nu_t^2 - nu_tmin^2)) per image.
 
         Maximum a posteriori estimation under noise of standard deviation sigma_y (B,) asks for
-        factor 1 at t_min.
+        factor 1 at t_min. At larger t the image holds noise of level nu_t, which A carries into the
+        measurements with the variance gain nu_t^2: they are worth so much less. alpha_t / nu_t^2,
+        the curvature of the regulariser, then never falls below factor times gain, however exact
+        the measurements are, and directions that A hardly sees follow the smoothing.
+
+        Args:
+            sde: gives nu_t.
+            sigma_y: standard deviations (B,).
+            t_min: f = F(., t_min).
+            gain: in units of A*A, see `LinearOperator.mean_gain`.
+            factor: alpha_tmin in units of sigma_y^2.
         """
-        reference = sde.noise_to_signal(torch.tensor([t_min], dtype=torch.float64))
-        scale = factor * sigma_y.double() ** 2 / reference.to(sigma_y.device) ** power
-        return cls(sde, scale, power)
+        smallest = float(sde.std(torch.tensor(t_min, dtype=torch.float64))) ** 2
+        scale = factor * (sigma_y.double() ** 2 - gain * smallest)
+        return cls(sde, scale, growth=factor * gain)
 
 
 class GraduatedObjective:
@@ -195,9 +205,10 @@ class GraduatedObjective:
         return Ray(-solution, -image, -normal)
 
     def _point(self, x: Tensor, residual: Tensor, data_gradient: Tensor) -> Point:
-        t = torch.full((len(x),), self.t_min, dtype=x.dtype, device=x.device)
+        # Rounded to the image's float32, t_min would be another time for alpha.
+        t = torch.full((len(x),), self.t_min, dtype=torch.float64, device=x.device)
         weight = self.alpha(t)
-        energy, score = self.prior.energy_and_score(x, t)
+        energy, score = self.prior.energy_and_score(x, t.to(x))
         return Point(
             x=x,
             residual=residual,

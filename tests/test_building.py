@@ -20,7 +20,7 @@ from gnclightning.config.reconstruct import AlphaConfig, GeometryConfig
 from gnclightning.config.solver import GNCFlowConfig, PreconditionedConfig
 from gnclightning.data.images import ImageSet
 from gnclightning.networks import UNet, UNetConfig
-from gnclightning.operators import Radon
+from gnclightning.operators import Mask, Radon
 from gnclightning.priors import NetworkEnergy
 from gnclightning.reconstruction.measurement import Stream, image_seed
 from gnclightning.reconstruction.methods import (
@@ -107,19 +107,21 @@ class TestBuilding:
         prior = NetworkEnergy(sde, UNet(UNetConfig(channels=8, multipliers=[1], blocks=[1])))
         t = torch.tensor([1e-3, 1e-3], dtype=torch.float64)
         ratio = sde.noise_to_signal(t)
-        solver = PreconditionedConfig(t_min=1e-3)
-        growth = sde.noise_to_signal(t + 0.5) / ratio
-        for asked, config, power in (
-            (None, solver, 0.5),
-            (None, GNCFlowConfig(t_min=1e-3), 1.5),
+        solver, operator = PreconditionedConfig(t_min=1e-3), Mask(torch.ones(1, 8, 8) > 0)
+        added = sde.std(t + 0.5) ** 2 - sde.std(t) ** 2  # the gain of a mask of ones is 1
+        for asked, config, gain in (
+            (None, solver, 1.0),
+            (None, GNCFlowConfig(t_min=1e-3), 5.0),
             (0.25, GNCFlowConfig(t_min=1e-3), 0.25),
         ):
-            auto = build_alpha(AlphaConfig(value=0.7, power=asked), prior, config)(sigma)
+            auto = build_alpha(AlphaConfig(value=0.7, gain=asked), prior, config, operator)(sigma)
             torch.testing.assert_close(auto(t), 0.7 * sigma**2)
-            torch.testing.assert_close(auto(t + 0.5) / auto(t), growth**power)
-        constant = build_alpha(AlphaConfig(rule="constant", value=0.7), prior, solver)(sigma)
+            torch.testing.assert_close(auto(t + 0.5), 0.7 * (sigma**2 + gain * added))
+        given = AlphaConfig(rule="constant", value=0.7)
+        constant = build_alpha(given, prior, solver, operator)(sigma)
         torch.testing.assert_close(constant(t), torch.full_like(t, 0.7))
-        scaled = build_alpha(AlphaConfig(rule="noise_scale", value=0.7), prior, solver)(sigma)
+        given = AlphaConfig(rule="noise_scale", value=0.7)
+        scaled = build_alpha(given, prior, solver, operator)(sigma)
         torch.testing.assert_close(scaled(t), 0.7 * ratio)
 
     def test_solver_settings_arrive(self):

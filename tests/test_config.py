@@ -60,13 +60,13 @@ class TestShippedFiles:
 class TestVariants:
     def test_choice_and_values_come_in_any_order(self):
         overrides = ["solver.name=gnc_flow", "solver.constant_step=0.25", "solver.steps=7"]
-        expected = GNCFlowConfig(constant_step=0.25, steps=7)
+        expected = GNCFlowConfig(constant_step=0.25, steps=7, t_min=0.005)
         for order in permutations(overrides):
             assert load_reconstruct_config(None, order).solver == expected
 
     def test_a_group_may_be_given_whole(self):
         config = load_reconstruct_config(None, ["solver={name: gnc_flow, steps: 7}"])
-        assert config.solver == GNCFlowConfig(steps=7)
+        assert config.solver == GNCFlowConfig(steps=7, t_min=0.005)
 
     def test_the_last_choice_counts(self):
         overrides = ["data.name=folder", "data.count=3", "data.name=demo"]
@@ -82,7 +82,7 @@ class TestVariants:
         path = tmp_path / "flow.yaml"
         path.write_text("solver: {name: gnc_flow, steps: 11, step_rule: constant}")
         config = load_reconstruct_config(path, ["solver.name=gnc_flow", "solver.steps=12"])
-        assert config.solver == GNCFlowConfig(steps=12, step_rule="constant")
+        assert config.solver == GNCFlowConfig(steps=12, step_rule="constant", t_min=0.005)
 
     def test_a_setting_of_another_variant_says_whose_it_is(self):
         with pytest.raises(UserError) as caught:
@@ -136,8 +136,8 @@ class TestVariants:
         ("seed=???", "seed: expected integer, got '???'"),
         ("progress=1", "progress: expected true | false, got 1"),
         ("noise.relative=yes", "noise.relative: expected number, got true"),
-        ("noise.relative=.nan", "noise.relative: expected >= 0, <= 1e6, got nan"),
-        ("noise.absolute=.inf", "noise.absolute: expected >= 0, <= 1e30, got inf"),
+        ("noise.relative=.nan", "noise.relative: expected >= 0, <= 1000000, got nan"),
+        ("noise.absolute=.inf", "noise.absolute: expected >= 0, <= 1000000000000, got inf"),
         ("fbp.filter=Hann", "fbp.filter: expected ramp | hann | shepp-logan, got 'Hann'; did you "
          "mean hann?"),
         ("methods=tv", "methods: expected list of fbp | tv, written methods=[tv], got 'tv'"),
@@ -147,7 +147,6 @@ class TestVariants:
         ("seed", "expected key=value such as seed=7, got 'seed'"),
         ("=7", "expected key=value such as seed=7, got '=7'"),
         ("output=${seed}", "output: expected a plain value, got a reference: ${seed}"),
-        ("solver.t_max=1e-4", "solver.t_min: expected <= t_max=0.0001, got 0.015"),
         ("alpha.rule=constant", "alpha.value: expected a number with rule=constant, got null"),
         (
             "noise.relative=0",
@@ -166,6 +165,33 @@ def test_a_mistake_is_answered_in_one_line(override: str, message: str):
     with pytest.raises(UserError) as caught:
         load_reconstruct_config(None, [override])
     assert str(caught.value) == message
+
+
+def test_times_that_are_the_wrong_way_round():
+    with pytest.raises(UserError) as caught:
+        load_reconstruct_config(None, ["solver.t_max=1e-4", "solver.t_min=0.01"])
+    assert str(caught.value) == "solver.t_min: expected <= t_max=0.0001, got 0.01"
+
+
+@pytest.mark.parametrize(
+    ("settings", "t_min"),
+    [
+        ([], 0.015),
+        (["noise.relative=0.2"], 0.03),
+        (["noise.relative=0.01"], 0.0015),
+        (["noise.relative=1e-5"], 1e-3),
+        (["noise.relative=2"], 0.1),
+        (["noise.absolute=3"], 0.015),
+        (["solver.name=gnc_flow"], 0.005),
+        (["solver.name=gradient_descent", "noise.relative=0.2"], 0.01),
+        (["solver.t_max=1e-4"], 1e-4),
+        (["solver.t_min=0.02", "noise.relative=0.01"], 0.02),
+    ],
+)
+def test_the_last_time_follows_the_noise_level(settings, t_min):
+    config = load_reconstruct_config(None, settings)
+    assert config.solver.last_time == pytest.approx(t_min)
+    assert from_yaml_text(to_yaml(config), ReconstructConfig) == config
 
 
 def test_a_misspelling_of_another_schema_names_that_schemas_settings():

@@ -45,13 +45,13 @@ class TestGradientTest:
         prior = NetworkEnergy(SDE, tiny_network(), form).requires_grad_(False)
         x = random(2, 1, 32, 32, seed=3).float()
         y = operator(random(2, 1, 32, 32, seed=4).float().abs())
-        alpha = Alpha.from_noise_level(SDE, torch.full((2,), 0.3), 1e-3)
+        alpha = Alpha.from_noise_level(SDE, torch.full((2,), 0.3), 1e-3, operator.mean_gain())
         return GraduatedObjective(operator, y, prior, alpha, 1e-3), x
 
     def test_a_regulariser_in_the_rounding_of_the_data_term_passes(self):
         """Noise of 1e-5 makes alpha so small that float32 loses grad R in grad f at the start."""
         objective, x = self.network_problem()
-        objective.alpha = Alpha.from_noise_level(SDE, torch.full((2,), 1e-5), 1e-3)
+        objective.alpha = Alpha.from_noise_level(SDE, torch.full((2,), 1e-5), 1e-3, 1.0)
         point = objective.evaluate(x)
         lost = point.gradient - point.data_gradient
         exact = objective.alpha(times(2, 1e-3))[0] * objective.prior.score(

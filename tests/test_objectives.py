@@ -166,10 +166,23 @@ def test_alpha_rules():
     torch.testing.assert_close(Alpha.constant(sde, 2.0)(t), torch.full((3,), 2.0).double())
     torch.testing.assert_close(Alpha.noise_scale(sde, 2.0)(t), 2 * ratio)
     sigma = torch.tensor([1.0, 2.0, 3.0])
-    auto = Alpha.from_noise_level(sde, sigma, t_min=1e-3, factor=0.5, power=0.5)
+    auto = Alpha.from_noise_level(sde, sigma, t_min=1e-3, gain=3.0, factor=0.5)
     at_end = auto(torch.full((3,), 1e-3, dtype=torch.float64))
     torch.testing.assert_close(at_end, 0.5 * sigma.double() ** 2)
-    torch.testing.assert_close(auto(t), 0.5 * sigma.double() ** 2 * (ratio / ratio[0]).sqrt())
+    growth = 3 * (sde.std(t) ** 2 - sde.std(t[:1]) ** 2)
+    torch.testing.assert_close(auto(t), 0.5 * (sigma.double() ** 2 + growth))
+    torch.testing.assert_close(auto.select(torch.tensor([2]))(t[2:]), auto(t)[2:])
+
+
+def test_automatic_alpha_keeps_its_curvature_however_exact_the_measurements():
+    """alpha_t / nu_t^2, which preconditioner and steps live on, is at least factor times gain."""
+    sde, gain, factor = VPSDE(), 45.0, 0.5
+    sigma = torch.tensor([1.0, 1e-2, 1e-4])
+    auto = Alpha.from_noise_level(sde, sigma, 1e-3, gain, factor)
+    for t in torch.logspace(-1.5, 0, 9).double():
+        curvature = auto(t.expand(3)) / sde.std(t) ** 2
+        assert (curvature >= 0.98 * factor * gain).all()
+        assert curvature[0] > curvature[1] > curvature[2]
 
 
 def test_moved_residuals_do_not_drift_in_float32():
@@ -208,7 +221,7 @@ def test_select_is_the_objective_of_those_images():
 def test_a_batch_of_noise_levels_weights_each_image_alone():
     sde = VPSDE()
     base = problem(batch=2)
-    alpha = Alpha.from_noise_level(sde, torch.tensor([1.0, 2.0]), T_MIN)
+    alpha = Alpha.from_noise_level(sde, torch.tensor([1.0, 2.0]), T_MIN, gain=2.0)
     objective = GraduatedObjective(base.operator, base.y, base.prior, alpha, T_MIN)
     x = start(2)
     second = objective.select(torch.tensor([1])).evaluate(x[1:])

@@ -19,6 +19,7 @@ from gnclightning.operators import (
     ParallelBeam2D,
     Radon,
     dot_test,
+    mean_gain,
     operator_norm,
 )
 
@@ -263,3 +264,10 @@ def test_wrong_input_is_explained():
         operator(torch.zeros(1, 1, 9, 6, dtype=F64))
     with pytest.raises(UserError, match="expected dtype float32 or float64, got"):
         Radon(SMALL, torch.float16)
+
+
+def test_mean_gain_is_the_mean_squared_column_norm():
+    operator = Radon(ParallelBeam2D.for_image(24, 10), dtype=torch.float64)
+    exact = float(dense(operator)[0].square().sum(0).mean())
+    assert operator.mean_gain() == pytest.approx(exact, rel=0.05)  # four random probes
+    assert mean_gain(operator, probes=2000) == pytest.approx(exact, rel=0.003)

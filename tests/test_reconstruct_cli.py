@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from gnclightning import build_reconstruction, files, tracking
+from gnclightning import build_reconstruction, files, memory, tracking
 from gnclightning.cli import reconstruct
 from gnclightning.config import load_reconstruct_config
 from gnclightning.data.ellipses import phantoms
@@ -156,8 +156,25 @@ class TestSettings:
             ("geometry.detector_spacing=1e-300", ("of at least 0.000453 pixel", "got 1e-300")),
         ],
     )
-    def test_a_sinogram_beyond_all_memory(self, refused, prior, setting, parts):
+    def test_sizes_beyond_all_scanners(self, refused, prior, setting, parts):
         refused(prior, setting, parts=parts)
+
+    @pytest.mark.parametrize(
+        ("settings", "part"),
+        [
+            (("data.name=ellipses", "data.count=1000000000000"), "1000000000000 images of 128x128"),
+            (("data.name=ellipses", "data.size=1000000"), "8 images of 1000000x1000000 pixels"),
+            (("data.name=demo", "data.count=1000000000"), "1000000000 images (data.count)"),
+        ],
+    )
+    def test_images_beyond_all_memory(self, refused, prior, settings, part):
+        parts = (part, "GB of memory", "fewer or smaller")
+        refused(prior, data=settings, parts=parts)
+
+    def test_sinograms_beyond_all_memory(self, refused, prior, monkeypatch):
+        monkeypatch.setattr(memory, "total_memory", lambda: 100_000)
+        parts = ("3 sinograms", "to fit into 0 GB")
+        refused(prior, "geometry.angles=1000", parts=parts)
 
 
 class TestGradient:

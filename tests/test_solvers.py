@@ -20,6 +20,7 @@ from gnclightning.solvers import (
     log_schedule,
     solve,
 )
+from gnclightning.tensors import inner, norm
 from problems import T_MIN, C, problem, solvers, start
 
 NAMES = list(solvers())
@@ -63,6 +64,21 @@ def test_armijo_holds_at_each_accepted_step(name):
         assert ok.all()
         accepted += int((record.step_size > 0).sum())
     assert accepted > 40
+
+
+@pytest.mark.parametrize("name", ["gnc_flow", "gradient_like", "preconditioned"])
+def test_the_descent_condition_is_the_cosine_of_grad_f_and_the_direction(name):
+    """From the iterates: the direction is where a step has gone."""
+    objective, points = problem(), []
+    solution = solve(solvers()[name], objective, start(), lambda s, _: points.append(s.point))
+    compared = 0
+    for (old, new), record in zip(pairwise(points), solution.trace, strict=True):
+        moved = new.x - old.x
+        cosine = inner(old.gradient, moved) / (norm(old.gradient) * norm(moved))
+        rows = record.active & (norm(moved) > 1e-6 * norm(old.x))
+        torch.testing.assert_close(record.descent[rows], cosine[rows], rtol=1e-6, atol=0)
+        compared += int(rows.sum())
+    assert compared > 20
 
 
 @pytest.mark.parametrize("name", ["gradient_like", "nonmonotone", "preconditioned"])

@@ -1,6 +1,6 @@
 """The schema of a reconstruction. Equations are those of arXiv 2404.18699."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from gnclightning.config.common import SEEDS, ImageLoggerConfig
@@ -111,9 +111,9 @@ class FBPConfig(Section):
 class NoiseConfig(Section):
     """Gaussian measurement noise."""
 
-    relative: float = bounded(0.1, ">= 0, <= 1e6")
+    relative: float = bounded(0.1, ">= 0, <= 1000000")
     """Standard deviation as a part of the mean absolute value of each sinogram."""
-    absolute: float | None = bounded(None, ">= 0, <= 1e30")
+    absolute: float | None = bounded(None, f">= 0, <= {10**12}")
     """Standard deviation in sinogram units; replaces noise.relative unless null."""
     seed: int | None = bounded(None, SEEDS)
     """Seed of the noise; null: derived from seed."""
@@ -133,9 +133,10 @@ class AlphaConfig(Section):
     value: float | None = bounded(None, "> 0")
     """constant, noise_scale: alpha (required); auto: factor of the squared noise level,
     null: 0.5; maximum a posteriori estimation asks for 1."""
-    power: float | None = bounded(None, ">= 0")
-    """auto: exponent of nu_t / gamma_t, relative to t_min; null: 0.5 with
-    solver.name=preconditioned, 1.5 with the others."""
+    gain: float | None = bounded(None, ">= 0")
+    """auto: how fast alpha grows with the smoothing: what is added to the squared noise level, in
+    units of nu_t^2 times the mean diagonal entry of A*A; null: 1 with solver.name=preconditioned,
+    5 with the others."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -210,6 +211,11 @@ class ReconstructConfig(Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.solver.t_min is None:
+            # Absolute noise says nothing of its size beside the data: as for the default.
+            known = self.noise.absolute is None
+            relative = self.noise.relative if known else NoiseConfig().relative
+            self.solver = replace(self.solver, t_min=self.solver.time_for(relative))
         if self.alpha.rule == "auto" and self.noise.level == 0:
             raise UserError(
                 "alpha.rule=auto derives the weight from the noise level, which is 0: "

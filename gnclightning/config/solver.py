@@ -5,20 +5,26 @@ from typing import ClassVar, Literal
 
 from gnclightning.config.sections import FieldError, Section, bounded
 
+_SMALLEST_TIME, _LARGEST_TIME = 1e-3, 0.1
+"""Between these lies t_min if it is not given: priors are trained from the first on."""
+
 
 @dataclass(kw_only=True)
 class SolverConfig(Section):
     """The algorithm, with backtracking along the Armijo rule."""
 
-    alpha_power: ClassVar[float] = 0.5
-    """What alpha.power is when it is not given."""
+    alpha_gain: ClassVar[float] = 1.0
+    """What alpha.gain is when it is not given."""
+    relative_t_min: ClassVar[float] = 0.15
+    """What t_min is in units of the relative noise level when it is not given."""
 
     name: str
     """Which algorithm."""
     steps: int = bounded(40, ">= 1")
     """Iterations."""
-    t_min: float = bounded(0.015, "> 0, <= 1")
-    """Smallest time: the objective f is the one smoothed to this time."""
+    t_min: float | None = bounded(None, "> 0, <= 1")
+    """Smallest time: the objective f is the one smoothed to this time; null: 0.15 noise.relative
+    with solver.name=preconditioned, a third of it with the others, and at least 1e-3."""
     first_step: float = bounded(1.0, "> 0")
     """Step size that the first line search tries first."""
     armijo: float = bounded(1e-3, "> 0, < 1")
@@ -36,6 +42,17 @@ class SolverConfig(Section):
     t_min (Tweedie's formula, at no cost), or the last iterate itself. Where the prior's metadata
     say that flipped and turned images are as likely, the mean is over these: seven evaluations."""
 
+    @property
+    def last_time(self) -> float:
+        """`t_min`, which a whole configuration has filled in."""
+        assert self.t_min is not None
+        return self.t_min
+
+    def time_for(self, noise: float) -> float:
+        """The `t_min` for a relative noise level, if none is given, to six digits."""
+        time = min(max(self.relative_t_min * noise, _SMALLEST_TIME), _LARGEST_TIME)
+        return float(f"{time:.6g}")
+
 
 @dataclass(kw_only=True)
 class GraduatedConfig(SolverConfig):
@@ -48,9 +65,13 @@ class GraduatedConfig(SolverConfig):
     final_steps: int = bounded(1, ">= 1")
     """How many of the iterations, the last ones, are at t_min."""
 
+    def time_for(self, noise: float) -> float:
+        """See `SolverConfig`; at most t_max."""
+        return min(super().time_for(noise), self.t_max)
+
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.t_min > self.t_max:
+        if self.t_min is not None and self.t_min > self.t_max:
             raise FieldError(self, "t_min", f"expected <= t_max={self.t_max}, got {self.t_min}")
         if self.final_steps > self.steps:
             message = f"expected <= steps={self.steps}, got {self.final_steps}"
@@ -75,14 +96,14 @@ class FirstOrderConfig(SolverConfig):
     """A solver without preconditioner: many steps, of Barzilai-Borwein size.
 
     A*A limits its steps, so that x follows the smoothing only where the curvature alpha_t / nu_t^2
-    of the regulariser is not much less: hence the larger power of alpha and the shorter range of
+    of the regulariser is not much less: hence the larger gain of alpha and the shorter range of
     times (docs/results.md, "Algorithms 1 and 2").
     """
 
-    alpha_power: ClassVar[float] = 1.5
+    alpha_gain: ClassVar[float] = 5.0
+    relative_t_min: ClassVar[float] = 0.05
 
     steps: int = bounded(300, ">= 1")
-    t_min: float = bounded(5e-3, "> 0, <= 1")
     first_step: float = bounded(0.01, "> 0")
     barzilai_borwein: float = bounded(1.9, "> 0")
     """Factor of the second Barzilai-Borwein step that later line searches try first. Just under 2,

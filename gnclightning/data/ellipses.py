@@ -115,10 +115,11 @@ def _check(indices: Sequence[int], seed: int, split: str, size: int) -> None:
         raise UserError(
             f"expected phantoms of at least 3 pixels a side, got {size}: raise the size"
         )
-    if len(indices) and not (min(indices) >= 0 and max(indices) < STREAM_LENGTH):
+    ends = (indices[0], indices[-1]) if isinstance(indices, range) and indices else indices
+    if len(ends) and not (min(ends) >= 0 and max(ends) < STREAM_LENGTH):
         raise UserError(
             f"expected phantom indices from 0 to {STREAM_LENGTH - 1}, "
-            f"got {min(indices)} to {max(indices)}"
+            f"got {min(ends)} to {max(ends)}"
         )
 
 

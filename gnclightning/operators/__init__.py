@@ -1,7 +1,7 @@
 """Linear measurement operators, their geometry, filtered back-projection and noise."""
 
 from gnclightning.operators.base import LinearOperator
-from gnclightning.operators.checks import dot_test, operator_norm
+from gnclightning.operators.checks import dot_test, mean_gain, operator_norm
 from gnclightning.operators.fbp import FilterName, fbp
 from gnclightning.operators.geometry import ParallelBeam2D
 from gnclightning.operators.identity import Identity
@@ -21,5 +21,6 @@ __all__ = [
     "add_noise",
     "dot_test",
     "fbp",
+    "mean_gain",
     "operator_norm",
 ]

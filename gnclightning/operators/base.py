@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.autograd.forward_ad import unpack_dual  # pyright: ignore[reportUnknownVariableType]
 
 from gnclightning.errors import UserError
-from gnclightning.operators.checks import operator_norm
+from gnclightning.operators.checks import mean_gain, operator_norm
 
 _Map = Callable[[Tensor], Tensor]
 
@@ -69,6 +69,7 @@ class LinearOperator(nn.Module, ABC):
         self._domain_shape = domain_shape
         self._range_shape = range_shape
         self._norms: dict[tuple[int, int], float] = {}
+        self._gain: float | None = None
         # Follows `.to`, so that the operator knows its dtype and device without other buffers.
         self.register_buffer("_reference", torch.empty(0, dtype=dtype), persistent=False)
 
@@ -108,6 +109,12 @@ class LinearOperator(nn.Module, ABC):
         if key not in self._norms:
             self._norms[key] = operator_norm(self, iterations, seed)
         return self._norms[key]
+
+    def mean_gain(self) -> float:
+        """Mean diagonal entry of A*A, see `checks.mean_gain`; computed once and remembered."""
+        if self._gain is None:
+            self._gain = mean_gain(self)
+        return self._gain
 
     def check_domain(self, x: Tensor) -> None:
         """Raise `UserError` unless `x` is an image (..., *domain_shape) that A can take."""

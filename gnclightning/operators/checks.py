@@ -1,4 +1,4 @@
-"""Checks that any linear operator can be put to: exactness of the adjoint, and the norm."""
+"""Checks that any linear operator can be put to: exactness of the adjoint, norm and gain."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from gnclightning.tensors import inner
+from gnclightning.tensors import inner, squared_norm
 
 if TYPE_CHECKING:
     from gnclightning.operators.base import LinearOperator
@@ -65,6 +65,21 @@ def operator_norm(operator: LinearOperator, iterations: int = 30, seed: int = 0)
                 break
             x = operator.adjoint(projection)
     return norm
+
+
+def mean_gain(operator: LinearOperator, probes: int = 4, seed: int = 0) -> float:
+    """Mean diagonal entry of A*A, estimated as the mean of |Az|^2 / |z|^2 over random z.
+
+    Args:
+        operator: the operator A, used in its own dtype and on its own device.
+        probes: number of z, independent and standard normal.
+        seed: their seed.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    z = torch.randn(probes, *operator.domain_shape, generator=generator, dtype=torch.float64)
+    z = z.to(operator.device, operator.dtype)
+    with torch.no_grad():
+        return float((squared_norm(operator.forward(z)) / squared_norm(z)).mean())
 
 
 def _inner(a: Tensor, b: Tensor) -> float:

@@ -56,7 +56,7 @@ class ValidationProblem:
         seeds = range(len(images))
         y, sigma = add_noise(operator(images), relative=self.noise, seeds=seeds)
         energy = NetworkEnergy(prior.sde, prior.network, prior.form)
-        alpha = Alpha.from_noise_level(prior.sde, sigma, T_MIN)
+        alpha = Alpha.from_noise_level(prior.sde, sigma, T_MIN, operator.mean_gain())
         objective = GraduatedObjective(operator, y, energy, alpha, T_MIN)
         solver = preconditioned(
             log_schedule(1.0, T_MIN, self.steps),

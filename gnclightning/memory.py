@@ -1,0 +1,32 @@
+"""How much memory there is, asked before it is needed: Linux kills what takes too much."""
+
+import os
+from pathlib import Path
+
+from gnclightning.errors import UserError
+
+_LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
+"""Where containers say what they may use."""
+
+
+def total_memory() -> int:
+    """Bytes that this machine, or the container around this process, has."""
+    known = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for path in _LIMITS:
+        text = path.read_text().strip() if path.is_file() else ""
+        if text.isdigit():
+            known.append(int(text))
+    return min(known)
+
+
+def check_memory(needed: int, what: str) -> None:
+    """Raise `UserError` if `what` takes more bytes than there are."""
+    total = total_memory()
+    if needed > total:
+        raise UserError(
+            f"expected {what} to fit into {total / 1e9:.0f} GB of memory, got {needed / 1e9:,.0f} "
+            "GB: ask for fewer or smaller ones"
+        )
