@@ -30,11 +30,12 @@ DIRECT = "direct"
 
 @dataclass(frozen=True)
 class Step:
-    """The iterates after one iteration.
+    """What one iteration led to.
 
     Attributes:
         number: of the iteration; 0 is the start.
-        x: iterates (B, 1, H, W).
+        x: what the result would be if this were the last iteration (B, 1, H, W), save for the mean
+            over flips and turns.
         active: images that took part, (B,) bool.
         values: t, objective, data_fidelity, regulariser, step_size, line_search_trials,
             descent_condition and gradient_norm, as columns of (B, 8) float64.
@@ -154,7 +155,8 @@ class GraduatedSolver:
         number = count()
 
         def tell(state: SolverState, record: Record | None) -> None:
-            callback(_step(next(number), state, record))
+            shown = objective.posterior_mean(state.point) if self.denoise else state.point.x
+            callback(_step(next(number), shown, state, record))
 
         solution = solve(self.solver, objective, self.start(measured), tell)
         x, evaluations = self._result(objective, solution.state)
@@ -193,7 +195,7 @@ def fbp_start(measured: MeasuredBatch) -> Tensor:
     return measured.fbp
 
 
-def _step(number: int, state: SolverState, record: Record | None) -> Step:
+def _step(number: int, x: Tensor, state: SolverState, record: Record | None) -> Step:
     if record is None:
         point, unknown = state.point, torch.full_like(state.point.value, torch.nan)
         known = [point.value, point.fidelity, point.regulariser]
@@ -211,4 +213,4 @@ def _step(number: int, state: SolverState, record: Record | None) -> Step:
             record.gradient_norm,
         ]
         active = record.active
-    return Step(number, state.point.x, active, torch.stack(values, dim=1))
+    return Step(number, x, active, torch.stack(values, dim=1))

@@ -28,7 +28,7 @@ class Iteration:
 
     Attributes:
         number: 0 is the start.
-        x: iterates (B, 1, H, W), on the device.
+        x: what the method would return now (B, 1, H, W), on the device; see `methods.Step`.
         rows: one for each image that took part.
     """
 
