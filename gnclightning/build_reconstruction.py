@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from gnclightning.build_ldct import build_slice_images
+from gnclightning.build_ldct import build_preprocessing, build_slice_images
 from gnclightning.build_solver import build_alpha, build_solver
 from gnclightning.config import ReconstructConfig, save
 from gnclightning.config.reconstruct import (
@@ -36,7 +36,12 @@ from gnclightning.objectives import Alpha, GraduatedObjective
 from gnclightning.operators import ParallelBeam2D, Radon
 from gnclightning.priors import EnergyPrior, NetworkEnergy, PriorMetadata, ScaledPrior, load_prior
 from gnclightning.reconstruction import methods
-from gnclightning.reconstruction.checks import check_mapping, check_prior, check_times
+from gnclightning.reconstruction.checks import (
+    check_mapping,
+    check_pixel_size,
+    check_prior,
+    check_times,
+)
 from gnclightning.reconstruction.folder import CONFIG, choose_folder, create_folder
 from gnclightning.reconstruction.measurement import Scanner
 from gnclightning.reconstruction.progress import ProgressBar
@@ -152,8 +157,15 @@ def build_prior(config: ReconstructConfig, images: ImageSet) -> tuple[NetworkEne
     path, solver = config.prior.path, config.solver
     loaded, metadata = load_prior(path)
     prior = check_prior(loaded, metadata, path, images)
-    if isinstance(config.data, FolderDataConfig):
-        check_mapping(metadata, path, config.data.range)
+    match config.data:
+        case FolderDataConfig(range=ends):
+            check_mapping(metadata, path, ends, "data.range")
+        case LDCTDataConfig():
+            ends = build_preprocessing(config.data).hounsfield_range
+            check_mapping(metadata, path, ends, "data.intensity and data.window, HU")
+        case _:
+            pass
+    check_pixel_size(metadata, path, config.geometry.pixel_size, config.geometry.unit)
     times = {"t_min": solver.last_time}
     if isinstance(solver, GraduatedConfig):
         times["t_max"] = solver.t_max

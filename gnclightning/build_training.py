@@ -38,6 +38,7 @@ from gnclightning.errors import UserError
 from gnclightning.losses import LognormalTimes, PowerTimes, TimeSampling
 from gnclightning.networks import UNet, UNetConfig
 from gnclightning.priors import (
+    RANGE,
     Form,
     NetworkEnergy,
     NetworkPrior,
@@ -45,7 +46,6 @@ from gnclightning.priors import (
     PriorMetadata,
     load_prior,
 )
-from gnclightning.reconstruction.checks import RANGE
 from gnclightning.reconstruction.folder import probe_folder
 from gnclightning.sde import SDE, VESDE, VPSDE
 from gnclightning.tracking import check_mode, open_logger

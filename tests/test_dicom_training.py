@@ -6,14 +6,17 @@ import pytest
 import torch
 
 from dicom_trees import write_series
+from gnclightning import build_reconstruction, cli
 from gnclightning.build_ldct import build_slice_images, build_slices
 from gnclightning.build_training import build_data, build_metadata
 from gnclightning.config import load_reconstruct_config, load_train_config
 from gnclightning.data.dicom.dataset import CachedSlices
 from gnclightning.errors import UserError
-from gnclightning.priors import load_prior
+from gnclightning.priors import NetworkEnergy, PriorMetadata, load_prior, save_prior
+from gnclightning.sde import VPSDE
 from gnclightning.training.data import shuffled
 from gnclightning.training.ldct import LDCTDataModule
+from run_folders import tiny_network
 
 PATIENTS = ("C001", "C002", "C004", "C027")
 
@@ -98,7 +101,7 @@ def test_metadata_state_pixel_size_and_hounsfield_units(folder, tmp_path):
     assert metadata.intensity_unit == "fraction of 81.36 /m, the attenuation of 3071 HU"
     assert not metadata.symmetric  # nobody lies on his side, or on his head
     assert metadata.training["data"] == "ldct"
-    assert metadata.training["hounsfield_range"] == pytest.approx((-20_000 / 19.98, 3071))
+    assert metadata.training["range"] == pytest.approx((-20_000 / 19.98, 3071))
     coarse = tmp_path / "ct"
     for patient, spacing in zip("ABCD", (0.5, 1, 2, 3), strict=True):
         write_series(
@@ -109,7 +112,7 @@ def test_metadata_state_pixel_size_and_hounsfield_units(folder, tmp_path):
     metadata = build_metadata(config, build_data(config))
     assert metadata.pixel_size == 2
     assert metadata.training["pixel_size_range"] == (1, 4)
-    assert metadata.training["hounsfield_range"] == (-1000, 1000)
+    assert metadata.training["range"] == (-1000, 1000)
 
 
 @pytest.mark.parametrize(
@@ -203,3 +206,20 @@ def test_a_data_set_can_be_pickled_without_its_images(folder):
     content = pickle.dumps(slices)
     assert len(content) < 2000
     assert torch.equal(pickle.loads(content)[0], first)
+
+
+@pytest.mark.parametrize(("more", "fits"), [(["data.intensity=window"], True), ([], False)])
+def test_a_prior_of_another_window_is_refused(folder, tmp_path, capsys, monkeypatch, more, fits):
+    """The prior was trained on HU from -1000 to 1000; the default is the paper's attenuation."""
+    monkeypatch.setattr(build_reconstruction, "run", lambda *_: None)
+    path = tmp_path / "window.safetensors"
+    prior = NetworkEnergy(VPSDE(), tiny_network())
+    training = {"range": [-1000.0, 1000.0]}
+    save_prior(prior, PriorMetadata((8, 8), training=training), path)
+    data = [*settings(folder, *more), "data.count=1", f"output={tmp_path / 'run'}"]
+    assert cli.reconstruct([*data, f"prior.path={path}", "logger.mode=disabled"]) == (
+        0 if fits else 2
+    )
+    error = capsys.readouterr().err
+    wanted = "mapped with data.intensity and data.window, HU=[-1000,1000], as prior.path="
+    assert fits or (wanted in error and "got [-1001.001001" in error)

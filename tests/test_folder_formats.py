@@ -468,8 +468,9 @@ class TestCommandLine:
         assert cli.reconstruct(arguments) == 2
         error = capsys.readouterr().err
         assert error.count("\n") == 1
-        assert f"expected data.range=[-1000.5,3000], as prior.path={path} was trained" in error
-        assert f"got {shown}: give the same range, or [0,1] if" in error
+        wanted = f"images mapped with data.range=[-1000.5,3000], as prior.path={path} was trained"
+        assert wanted in error
+        assert f"got {shown}: give the same, or data.name=folder data.range=[0,1] for" in error
         assert not (tmp_path / "run").exists()
 
     def test_files_that_were_mapped_before(self, prior, tmp_path, monkeypatch):
@@ -481,6 +482,30 @@ class TestCommandLine:
         assert cli.reconstruct(settings(path, tmp_path / "run", data=data)) == 0
         assert cli.reconstruct(settings(path, tmp_path / "other")) == 0  # phantoms need no range
         assert len(runs) == 2
+
+    @pytest.mark.parametrize(
+        ("geometry", "fits"),
+        [
+            (("pixel_size=1.5", "unit=mm"), True),
+            (("pixel_size=0.98", "unit=mm"), True),
+            (("pixel_size=2.2", "unit=mm"), False),
+            (("pixel_size=0.9", "unit=mm"), False),
+            (("pixel_size=0.9", "unit=inch"), True),  # not known
+            (("pixel_size=3", "unit=pixel"), True),
+        ],
+    )
+    def test_pixels_of_another_size_than_in_training(
+        self, prior, tmp_path, monkeypatch, capsys, geometry, fits
+    ):
+        monkeypatch.setattr(build_reconstruction, "run", lambda *_: None)
+        path = tmp_path / "mm.safetensors"
+        training = {"pixel_size_range": [1.0, 2.0]}
+        metadata = PriorMetadata((32, 32), pixel_size=1.5, length_unit="mm", training=training)
+        save_prior(load_prior(prior)[0], metadata, path)
+        more = [f"geometry.{setting}" for setting in geometry]
+        assert cli.reconstruct(settings(path, tmp_path / "run", *more)) == (0 if fits else 2)
+        error = capsys.readouterr().err
+        assert fits or f"expected pixels of 1 to 2 mm, as prior.path={path} was trained" in error
 
     @staticmethod
     def trained_on(prior, tmp_path, limits):

@@ -24,6 +24,8 @@ FORMAT = 1
 KEY = "gnclightning"
 KINDS = {kind.parametrisation: kind for kind in (NetworkScore, NetworkEnergy)}
 SUFFIX = ".safetensors"
+RANGE, PIXEL_SIZES = "range", "pixel_size_range"
+"""Where a description of training has the values that became 0 and 1, and the pixels' sizes."""
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,19 @@ import torch
 
 from gnclightning.data.images import ImageSet
 from gnclightning.errors import UserError
-from gnclightning.priors import NetworkEnergy, NetworkPrior, PriorMetadata
+from gnclightning.priors import (
+    PIXEL_SIZES,
+    RANGE,
+    NetworkEnergy,
+    NetworkPrior,
+    PriorMetadata,
+)
 from gnclightning.sde import SDE
 
-RANGE = "range"
-"""Where a prior's description of its training has the file values that became 0 and 1."""
-
 _DATA_RANGE = (0.0, 1.0)
+
+_PIXEL_TOLERANCE = 1.05
+"""Smaller differences of pixel sizes do not matter to a prior."""
 
 
 def check_prior(
@@ -62,24 +68,47 @@ def _check_size(metadata: PriorMetadata, path: str, images: ImageSet) -> None:
         )
 
 
-def check_mapping(metadata: PriorMetadata, path: str, given: Sequence[float] | None) -> None:
-    """Raise `UserError` if files are mapped to [0, 1] in another way than in training.
+def check_mapping(
+    metadata: PriorMetadata, path: str, given: Sequence[float] | None, settings: str
+) -> None:
+    """Raise `UserError` if images are mapped to [0, 1] in another way than in training.
 
-    A prior of images that were mapped with `data.range` asks for the same range, or for [0, 1],
-    which says that the files have been mapped already.
+    A prior of images whose values between two ends became 0 to 1 asks for the same ends, or for
+    [0, 1], which says that the images have been mapped already.
 
     Args:
         metadata: the description of the prior.
         path: how the user names it.
-        given: the values of the files that become 0 and 1; None if the files say it.
+        given: the values that become 0 and 1; None if the files say it.
+        settings: what the user gives them with.
     """
     trained = metadata.training.get(RANGE)
-    if trained is None or given in (trained, list(_DATA_RANGE)):
+    if trained is None or (given is not None and list(given) in (list(trained), [0.0, 1.0])):
         return
     raise UserError(
-        f"expected data.range={_written(trained)}, as prior.path={path} was trained with, got "
-        f"{_written(given)}: give the same range, or [0,1] if the files have been mapped so already"
+        f"expected images mapped with {settings}={_written(trained)}, as prior.path={path} was "
+        f"trained with, got {_written(given)}: give the same, or data.name=folder data.range=[0,1] "
+        "for files that have been mapped so already"
     )
+
+
+def check_pixel_size(metadata: PriorMetadata, path: str, size: float, unit: str) -> None:
+    """Raise `UserError` if pixels are of another size than in training, as far as both are known.
+
+    Args:
+        metadata: the description of the prior.
+        path: how the user names it.
+        size: of the pixels of the run.
+        unit: of `size`.
+    """
+    low, high = metadata.training.get(PIXEL_SIZES, (metadata.pixel_size, metadata.pixel_size))
+    known = unit == metadata.length_unit != "pixel"
+    if known and not low / _PIXEL_TOLERANCE <= size <= high * _PIXEL_TOLERANCE:
+        raise UserError(
+            f"expected pixels of {low:g} to {high:g} {unit}, as prior.path={path} was trained on, "
+            f"got geometry.pixel_size={size:g}: resample the images, or give the size that they "
+            "have; geometry.unit=pixel says that it is not known"
+        )
 
 
 def _written(ends: Sequence[float] | None) -> str:

@@ -10,7 +10,7 @@ from gnclightning.data.dicom.cache_file import Cache
 from gnclightning.data.dicom.dataset import CachedSlices
 from gnclightning.data.dicom.split import PatientSplit
 from gnclightning.errors import UserError
-from gnclightning.priors import PriorMetadata
+from gnclightning.priors import PIXEL_SIZES, RANGE, PriorMetadata
 from gnclightning.training.data import ImageDataModule, shuffled
 
 
@@ -66,8 +66,8 @@ class LDCTDataModule(ImageDataModule):
         """Add units of intensity and length; scanners' pixels differ, so theirs is the median."""
         sizes = self._pixel_sizes
         more = {
-            "hounsfield_range": self._process.hounsfield_range,
-            "pixel_size_range": (min(sizes), max(sizes)),
+            RANGE: self._process.hounsfield_range,
+            PIXEL_SIZES: (min(sizes), max(sizes)),
         }
         return replace(
             metadata,
