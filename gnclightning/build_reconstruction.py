@@ -224,6 +224,7 @@ def build_method(
         name=solver.name,
         solver=build_solver(solver),
         objective=build_objective(solver, operator, regulariser, alpha),
+        mean_steps=solver.mean_steps,
         start=methods.fbp_start if config.start == "fbp" else methods.random_start,
         denoise=solver.final_denoising,
         symmetric=metadata.symmetric,
@@ -238,11 +239,17 @@ def build_objective(
     alpha: Callable[[Tensor], Alpha],
 ) -> Callable[[MeasuredBatch], GraduatedObjective]:
     """What gives a measured batch its objective."""
-    metric: dict[str, Any] = {}
+    more: dict[str, Any] = {}
     if isinstance(solver, PreconditionedConfig):
-        metric = {"damping": solver.damping, "cg_steps": solver.cg_steps}
+        more = {"damping": solver.damping, "cg_steps": solver.cg_steps}
     return lambda measured: GraduatedObjective(
-        operator, measured.y, regulariser, alpha(measured.sigma_y), solver.last_time, **metric
+        operator,
+        measured.y,
+        regulariser,
+        alpha(measured.sigma_y),
+        solver.last_time,
+        sigma_y=measured.sigma_y,
+        **more,
     )
 
 

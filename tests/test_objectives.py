@@ -87,6 +87,39 @@ def test_the_posterior_mean_of_a_gaussian_is_exact(of_scaled_images):
     torch.testing.assert_close(objective.posterior_mean(objective.evaluate(x)), expected)
 
 
+@pytest.mark.parametrize("of_scaled_images", [False, True])
+@pytest.mark.parametrize("t_min", [0.1, 0.3])
+def test_steps_lead_to_the_posterior_mean_of_a_gaussian_given_y(t_min, of_scaled_images):
+    """(A*A / s^2 + I)^-1 (A*y / s^2 + m) for each image's s, whatever t_min, alpha and start."""
+    base, x = problem(gaussian=True), start()
+    sigma = torch.linspace(0.5, 2.0, len(x)).double()
+    prior, sde = base.prior, base.alpha.sde
+    if of_scaled_images:
+        prior = ScaledPrior(prior, sde)
+    alpha = Alpha.constant(sde, 0.3)
+    objective = GraduatedObjective(base.operator, base.y, prior, alpha, t_min, sigma_y=sigma)
+    columns = base.operator(torch.eye(6).double())  # rows are the columns of A
+    precision = columns @ columns.T / sigma[:, None, None] ** 2 + torch.eye(6).double()
+    pull = base.operator.adjoint(base.y) / sigma[:, None] ** 2 + 0.5
+    expected = torch.linalg.solve(precision, pull)
+    errors = [
+        norm(objective.posterior_mean(objective.evaluate(x), steps=steps) - expected)
+        for steps in (0, 1, 1000)
+    ]
+    assert (errors[1] < errors[0]).all()
+    assert (errors[2] < 1e-8 * norm(expected)).all()
+    rows = torch.tensor([3, 1])
+    point = objective.select(rows).evaluate(x[rows])
+    some = objective.select(rows).posterior_mean(point, steps=1000)
+    torch.testing.assert_close(some, expected[rows])
+
+
+def test_steps_towards_the_mean_need_the_noise_level():
+    objective = problem(gaussian=True)
+    with pytest.raises(UserError, match="expected sigma_y"):
+        objective.posterior_mean(objective.evaluate(start()), steps=1)
+
+
 @pytest.mark.parametrize(("shape", "versions"), [((6, 6), 8), ((4, 6), 4)])
 def test_the_symmetric_posterior_mean_treats_flips_and_turns_alike(shape, versions):
     """For a prior that does not: energy 1/2 |w (x - 1)|^2 with random weights w."""

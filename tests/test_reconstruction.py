@@ -288,6 +288,18 @@ class TestNumbers:
         pair = [run(p, tmp_path / p.stem, "methods=[]", off) for p in (twin, prior)]
         np.testing.assert_array_equal(*(arrays(f)["preconditioned"] for f in pair))
 
+    def test_steps_towards_the_mean_are_counted(self, prior, tmp_path):
+        """Each one evaluation, one A and one A*, and 15 of each for conjugate gradients."""
+        evaluations, projections, images = [], [], []
+        for steps in (0, 2):
+            output = run(prior, tmp_path / f"{steps}", "methods=[]", f"solver.mean_steps={steps}")
+            evaluations += column(output / "metrics.csv", "network_evaluations")
+            projections += column(output / "metrics.csv", "operator_evaluations")
+            images.append(arrays(output)["preconditioned"])
+        assert [b - a for a, b in zip(evaluations[:3], evaluations[3:], strict=True)] == [2] * 3
+        assert [b - a for a, b in zip(projections[:3], projections[3:], strict=True)] == [64] * 3
+        assert np.abs(images[1] - images[0]).max() > 1e-4
+
     def test_images_that_are_not_square(self, tmp_path):
         prior = tiny_prior(tmp_path / "wide.safetensors", (24, 32))
         wide = np.random.default_rng(0).random((2, 24, 32), dtype=np.float32)

@@ -41,6 +41,9 @@ class SolverConfig(Section):
     """Whether the result is the mean of the images that the last iterate can be with noise of level
     t_min (Tweedie's formula, at no cost), or the last iterate itself. Where the prior's metadata
     say that flipped and turned images are as likely, the mean is over these: seven evaluations."""
+    mean_steps: int = bounded(0, ">= 0")
+    """Steps of the last denoising that compare its result, not the iterate, with the measurements:
+    exact for Gaussian priors, one evaluation and 2 + 2 cg_steps projections each."""
 
     @property
     def last_time(self) -> float:

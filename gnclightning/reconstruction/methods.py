@@ -138,6 +138,7 @@ class GraduatedSolver:
         start: the first iterates (B, 1, H, W).
         denoise: whether the result is the posterior mean at t_min, or the last iterate.
         symmetric: whether that mean is taken over flipped and turned images.
+        mean_steps: see `GraduatedObjective.posterior_mean`.
         inspect: inspects the prior at iterates.
     """
 
@@ -147,6 +148,7 @@ class GraduatedSolver:
     start: Callable[[MeasuredBatch], Tensor]
     denoise: bool
     symmetric: bool = False
+    mean_steps: int = 0
     inspect: Callable[[Tensor], Inspection] | None = None
 
     def __call__(self, measured: MeasuredBatch, callback: Callback) -> Outcome:
@@ -159,26 +161,30 @@ class GraduatedSolver:
             callback(_step(next(number), shown, state, record))
 
         solution = solve(self.solver, objective, self.start(measured), tell)
-        x, evaluations = self._result(objective, solution.state)
+        network, projections = self._cost_of_result(objective, solution.x)
         return Outcome(
-            x=x,
+            x=self._result(objective, solution.state),
             status=[status.label for status in solution.status],
             iterations=solution.state.iterations,
-            network_evaluations=evaluations,
-            operator_evaluations=solution.state.operator_evaluations,
+            network_evaluations=solution.state.network_evaluations + network,
+            operator_evaluations=solution.state.operator_evaluations + projections,
             certificate=solution.certificate,
             inspect=None if self.inspect is None else partial(self.inspect, solution.x),
         )
 
     @torch.no_grad()
-    def _result(self, objective: GraduatedObjective, state: SolverState) -> tuple[Tensor, Tensor]:
-        """The reconstructions, and the network evaluations up to them."""
-        point, evaluations = state.point, state.network_evaluations
+    def _result(self, objective: GraduatedObjective, state: SolverState) -> Tensor:
         if not self.denoise:
-            return point.x, evaluations
-        if self.symmetric:
-            evaluations = evaluations + order(point.x) - 1
-        return objective.posterior_mean(point, self.symmetric), evaluations
+            return state.point.x
+        return objective.posterior_mean(state.point, self.symmetric, self.mean_steps)
+
+    def _cost_of_result(self, objective: GraduatedObjective, x: Tensor) -> tuple[int, int]:
+        """Network evaluations, and applications of A and A*, of `_result`."""
+        if not self.denoise:
+            return 0, 0
+        versions = order(x) - 1 if self.symmetric else 0
+        step = 2 + 2 * objective.preconditioner_cost
+        return self.mean_steps + versions, self.mean_steps * step
 
 
 def random_start(measured: MeasuredBatch) -> Tensor:
