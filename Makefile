@@ -29,7 +29,7 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 
-# The recipe of the shipped prior: a score first, then an energy from its weights, which is
+# A prior of ELLIPSES phantoms: a score first, then an energy from its weights, which is
 # then refined. Each phase goes on from its last checkpoint when given again. TRAIN holds
 # further settings of all; on two CPU cores say
 # TRAIN="trainer.devices=2 trainer.strategy=ddp optimizer.batch_size=4" with OMP_NUM_THREADS=1.

@@ -136,8 +136,8 @@ def method_rows() -> list[str]:
     lines = [
         "| method | images | PSNR, dB | SSIM | iterations | "
         "network evaluations / iteration, last step included | "
-        "s / image | command |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "s / image | threads | command |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name in COMMANDS:
         result = load(name)
@@ -149,7 +149,8 @@ def method_rows() -> list[str]:
                 f"| {method} ({name}) | {result['images']} | {values['psnr']['mean']:.2f} | "
                 f"{values['ssim']['mean']:.3f} | {values['iterations']['mean']:.0f} | "
                 + (f"{per_iteration:.2f}" if per_iteration else "")
-                + f" | {values['seconds']['mean']:.2f} | `{result['reproduce']}` |"
+                + f" | {values['seconds']['mean']:.2f} | {result['hardware'].split()[0]} | "
+                f"`{result['reproduce']}` |"
             )
     return lines
 

@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import (
     RichProgressBar,
 )
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+from lightning.pytorch.strategies import StrategyRegistry
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
@@ -204,6 +205,12 @@ def build_times(config: TimeSamplingConfig) -> TimeSampling:
 def build_trainer(config: TrainConfig, data: ImageDataModule, output: Path) -> L.Trainer:
     """Lightning's Trainer with its callbacks and loggers."""
     t = config.trainer
+    names = ["auto", *StrategyRegistry.available_strategies()]
+    if t.strategy not in names:
+        raise UserError(
+            f"trainer.strategy: expected auto, ddp, fsdp or another of Lightning's strategies, got "
+            f"{t.strategy!r}: choose among {', '.join(names)}"
+        )
     return L.Trainer(
         default_root_dir=output,
         accelerator=t.accelerator,
