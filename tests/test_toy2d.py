@@ -112,14 +112,9 @@ class TestRates:
         found = Job(method, tuple(t_max), 6, STEPS, tuple(minima.points[0].tolist()))()
         for rates, value in zip(found, t_max, strict=True):
             plan = PAPER[method](schedules([value], STEPS))
-            problem, x, gradient = objective(36), [], []
-            solve(
-                plan.then,
-                problem,
-                starts,
-                lambda state, _, x=x, g=gradient: (x.append(state.point.x), g.append(state)),
-            )
-            x = torch.stack([starts, *x])
+            problem, x = objective(36), []
+            solve(plan.then, problem, starts, lambda state, _, x=x: x.append(state.point.x))
+            x = torch.stack(x)
             norms = torch.stack([problem.evaluate(points).gradient.norm(dim=1) for points in x])
             near = (x - minima.points[0]).norm(dim=2) <= 0.1
             for curve, flags in zip(rates.curves, (near, norms <= 0.1, norms <= 1e-3), strict=True):
