@@ -178,27 +178,23 @@ def effective_config(
 ) -> ReconstructConfig:
     """The settings with what stood in for those left out; they give the same run again.
 
-    The weight of total variation stays null: it follows each image's own noise level.
+    The weight of total variation stays null, as it follows each image's own noise level, and so do
+    the seeds that follow `seed`, so that another `seed` changes them.
     """
     alpha = config.alpha
     if alpha.rule == "auto":
         gain = config.solver.alpha_gain if alpha.gain is None else alpha.gain
         alpha = replace(alpha, value=alpha.weight, gain=gain)
-    mode = config.logger.mode
     return replace(
         config,
         device=device.type,
-        start_seed=config.seed if config.start_seed is None else config.start_seed,
         alpha=alpha,
-        noise=replace(
-            config.noise, seed=config.seed if config.noise.seed is None else config.noise.seed
-        ),
         geometry=replace(
             config.geometry,
             detector_count=geometry.detector_count,
             detector_spacing=geometry.detector_spacing,
         ),
-        logger=replace(config.logger, mode=effective_mode(mode)),
+        logger=replace(config.logger, mode=effective_mode(config.logger.mode)),
     )
 
 

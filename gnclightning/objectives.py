@@ -66,8 +66,8 @@ class Alpha:
         Maximum a posteriori estimation under noise of standard deviation sigma_y (B,) asks for
         factor 1 at t_min. At larger t the image holds noise of level nu_t, which A carries into the
         measurements with the variance gain nu_t^2: they are worth so much less. alpha_t / nu_t^2,
-        the curvature of the regulariser, then never falls below factor times gain, however exact
-        the measurements are, and directions that A hardly sees follow the smoothing.
+        the curvature of the regulariser, is then at least factor gain (1 - nu_tmin^2 / nu_t^2),
+        however exact the measurements are, and directions that A hardly sees follow the smoothing.
 
         Args:
             sde: gives nu_t.

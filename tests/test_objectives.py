@@ -208,7 +208,7 @@ def test_alpha_rules():
 
 
 def test_automatic_alpha_keeps_its_curvature_however_exact_the_measurements():
-    """alpha_t / nu_t^2, which preconditioner and steps live on, is at least factor times gain."""
+    """alpha_t / nu_t^2, on which preconditioner and steps live, is factor times gain or more."""
     sde, gain, factor = VPSDE(), 45.0, 0.5
     sigma = torch.tensor([1.0, 1e-2, 1e-4])
     auto = Alpha.from_noise_level(sde, sigma, 1e-3, gain, factor)
