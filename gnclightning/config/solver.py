@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 from gnclightning.config.sections import FieldError, Section, bounded
 
 _SMALLEST_TIME, _LARGEST_TIME = 1e-3, 0.1
-"""Between these lies t_min if it is not given: priors are trained from the first on."""
+"""Between these lies t_min if it is not given; reconstructions beyond them were not measured."""
 
 
 @dataclass(kw_only=True)
