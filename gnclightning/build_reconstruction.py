@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
-from math import ceil, hypot
 from pathlib import Path
 from typing import Any
 
@@ -11,30 +10,35 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from gnclightning.build_ldct import build_preprocessing, build_slice_images
+from gnclightning.build_ldct import build_preprocessing
+from gnclightning.build_measurement import (
+    build_geometry,
+    build_measurements,
+    build_source,
+    with_noise_level,
+)
 from gnclightning.build_solver import build_alpha, build_solver
 from gnclightning.config import ReconstructConfig, save
 from gnclightning.config.reconstruct import (
-    MOST_RAYS,
-    DemoDataConfig,
-    EllipsesDataConfig,
     FolderDataConfig,
-    GeometryConfig,
     LDCTDataConfig,
 )
 from gnclightning.config.solver import GraduatedConfig, PreconditionedConfig, SolverConfig
-from gnclightning.data.ellipses import phantoms
-from gnclightning.data.folder import read_images
 from gnclightning.data.images import ImageSet
-from gnclightning.data.intensity import IntensityMapping
-from gnclightning.data.samples import demo_images
+from gnclightning.data.sinograms import SinogramSet
 from gnclightning.diagnostics import check_gradient, inspect
 from gnclightning.errors import UserError
 from gnclightning.files import replacing
 from gnclightning.memory import check_memory
 from gnclightning.objectives import Alpha, GraduatedObjective
 from gnclightning.operators import ParallelBeam2D, Radon
-from gnclightning.priors import EnergyPrior, NetworkEnergy, PriorMetadata, ScaledPrior, load_prior
+from gnclightning.priors import (
+    EnergyPrior,
+    NetworkEnergy,
+    PriorMetadata,
+    ScaledPrior,
+    load_prior,
+)
 from gnclightning.reconstruction import methods
 from gnclightning.reconstruction.checks import (
     check_mapping,
@@ -43,7 +47,6 @@ from gnclightning.reconstruction.checks import (
     check_times,
 )
 from gnclightning.reconstruction.folder import CONFIG, choose_folder, create_folder
-from gnclightning.reconstruction.measurement import Scanner
 from gnclightning.reconstruction.progress import ProgressBar
 from gnclightning.reconstruction.records import MeasuredBatch
 from gnclightning.reconstruction.runner import Observer, run
@@ -52,9 +55,6 @@ from gnclightning.reconstruction.tracking import Tracking
 from gnclightning.reconstruction.writers import RunFolder, Units, estimate_size
 from gnclightning.tensors import full_float32
 from gnclightning.tracking import check_mode, effective_mode, open_logger
-
-_ARRAYS = 4
-"""Images in memory for each image of a run: the truth and what three methods make of it."""
 
 
 def run_reconstruction(config: ReconstructConfig) -> None:
@@ -68,33 +68,36 @@ def run_reconstruction(config: ReconstructConfig) -> None:
     folder = choose_folder(config.output, config.overwrite)
     device = build_device(config.device)
     check_mode(config.logger.mode)
-    images = build_images(config)
-    geometry = build_geometry(config.geometry, images)
-    prior, metadata = build_prior(config, images)
+    source = build_source(config)
+    prior, metadata = build_prior(config, source)
+    geometry = build_geometry(config.geometry, metadata.image_shape, source)
+    config = with_noise_level(config, source)
+    check_solver_times(config.solver, prior, config.prior.path)
     _check_tv(config)
-    sinograms = len(images) * geometry.detector_count * len(geometry.angles)
-    check_memory(2 * sinograms * 4, f"{len(images)} sinograms (geometry.angles, detector bins)")
+    images = len(source)
+    sinograms = images * geometry.detector_count * len(geometry.angles)
+    check_memory(2 * sinograms * 4, f"{images} sinograms (geometry.angles, detector bins)")
     # Within a run lengths are in pixels: steps, weights and safeguards do not depend on a unit.
     operator = Radon(geometry.in_pixels()).to(device)
     solver = build_method(config, operator, prior.to(device), metadata)
     chosen = [*build_baselines(config, operator), solver]
-    scanner = build_scanner(config, operator)
-    scanner.check(images)
+    measurements = build_measurements(config, source, operator)
+    measurements.check()
     with full_float32():
-        first = next(scanner.batches(images, 1))
+        first = next(measurements.batches(1))
         check_gradient(solver.objective(first), solver.start(first))
-    size = estimate_size(len(images), geometry, len(chosen), config.solver.steps)
+    size = estimate_size(images, geometry, len(chosen), config.solver.steps)
     create_folder(folder, size)
     effective = effective_config(config, geometry, device)
     with replacing(folder / CONFIG) as temporary:
         save(effective, temporary)
     units = Units(metadata.intensity_unit, config.geometry.unit)
     observers = [
-        RunFolder(folder, geometry, units, len(images), device),
-        *_console_observers(effective, folder, len(images)),
+        RunFolder(folder, geometry, units, images, device),
+        *_console_observers(effective, folder, images),
     ]
     with full_float32():
-        run(scanner.batches(images, config.batch_size), chosen, observers)
+        run(measurements.batches(config.batch_size), chosen, observers)
 
 
 def build_device(name: str) -> torch.device:
@@ -109,54 +112,17 @@ def build_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def build_images(config: ReconstructConfig) -> ImageSet:
-    """The images of the run, checked."""
-    match config.data:
-        case DemoDataConfig(count=count):
-            check_memory(_ARRAYS * count * 128**2 * 4, f"{count} images (data.count)")
-            return demo_images(count)
-        case EllipsesDataConfig(count=count, size=size, split=split, start=start):
-            what = f"{count} images of {size}x{size} pixels (data.count, data.size)"
-            check_memory(_ARRAYS * count * size**2 * 4, what)
-            indices = range(start, start + count)
-            stack = torch.from_numpy(phantoms(indices, 0, split, size))
-            return ImageSet(stack, tuple(f"ellipses[{n}]" for n in indices), tuple(indices))
-        case FolderDataConfig(path=path, count=count, key=key):
-            return read_images(
-                path, count, key, IntensityMapping(config.data.range, config.data.clip)
-            )
-        case LDCTDataConfig():
-            return build_slice_images(config.data, config.progress)
-    raise AssertionError(config.data)
+def build_prior(
+    config: ReconstructConfig, source: ImageSet | SinogramSet
+) -> tuple[NetworkEnergy, PriorMetadata]:
+    """The prior, fit for these images, and its description.
 
-
-def build_geometry(config: GeometryConfig, images: ImageSet) -> ParallelBeam2D:
-    """The geometry; what is not given of the detector covers the image's diagonal."""
-    rows, columns = images.images.shape[-2:]
-    covering = ParallelBeam2D.for_image(
-        (rows, columns), config.angles, config.pixel_size, config.unit
-    )
-    count, spacing = config.detector_count, config.detector_spacing
-    diagonal = hypot(rows, columns) * config.pixel_size
-    if count is None and spacing is None:
-        return covering
-    if count is None:
-        assert spacing is not None
-        bins = diagonal / spacing
-        if not bins <= MOST_RAYS:
-            raise UserError(
-                f"expected geometry.detector_spacing of at least {diagonal / MOST_RAYS:.3g} "
-                f"{config.unit}, which gives {MOST_RAYS} bins across the image, got {spacing:g}"
-            )
-        count = ceil(bins)
-    return replace(covering, detector_count=count, detector_spacing=spacing or diagonal / count)
-
-
-def build_prior(config: ReconstructConfig, images: ImageSet) -> tuple[NetworkEnergy, PriorMetadata]:
-    """The prior, fit for these images and the solver's times, and its description."""
-    path, solver = config.prior.path, config.solver
+    Measured sinograms are those of images of whatever size the prior was trained on.
+    """
+    path = config.prior.path
     loaded, metadata = load_prior(path)
-    prior = check_prior(loaded, metadata, path, images)
+    shape = source.shape if isinstance(source, ImageSet) else metadata.image_shape
+    prior = check_prior(loaded, metadata, path, shape)
     match config.data:
         case FolderDataConfig(range=ends):
             check_mapping(metadata, path, ends, "data.range")
@@ -166,11 +132,15 @@ def build_prior(config: ReconstructConfig, images: ImageSet) -> tuple[NetworkEne
         case _:
             pass
     check_pixel_size(metadata, path, config.geometry.pixel_size, config.geometry.unit)
+    return prior, metadata
+
+
+def check_solver_times(solver: SolverConfig, prior: NetworkEnergy, path: str) -> None:
+    """Raise `UserError` unless the prior can be evaluated at the solver's times."""
     times = {"t_min": solver.last_time}
     if isinstance(solver, GraduatedConfig):
         times["t_max"] = solver.t_max
     check_times(prior.sde, path, **times)
-    return prior, metadata
 
 
 def effective_config(
@@ -246,19 +216,6 @@ def build_objective(
         solver.last_time,
         sigma_y=measured.sigma_y,
         **more,
-    )
-
-
-def build_scanner(config: ReconstructConfig, operator: Radon) -> Scanner:
-    """What measures the images."""
-    noise = config.noise
-    return Scanner(
-        operator,
-        relative=noise.relative if noise.absolute is None else None,
-        absolute=None if noise.absolute is None else noise.absolute / config.geometry.pixel_size,
-        noise_seed=config.seed if noise.seed is None else noise.seed,
-        start_seed=config.seed if config.start_seed is None else config.start_seed,
-        filter=config.fbp.filter,
     )
 
 

@@ -160,6 +160,7 @@ class GraduatedObjective:
         score = self.prior.score(point.x, t.to(point.x))
         return point.data_gradient - expand(self.alpha(t), score) * score
 
+    @torch.no_grad()
     def posterior_mean(self, point: Point, symmetric: bool = False, steps: int = 0) -> Tensor:
         """An estimate of the mean of the images given y, like x.
 

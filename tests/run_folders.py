@@ -6,11 +6,13 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
 
 from gnclightning.build import run_reconstruction
-from gnclightning.build_reconstruction import build_geometry, build_images, build_scanner
+from gnclightning.build_measurement import build_geometry, build_images, build_measurements
+from gnclightning.cli import reconstruct
 from gnclightning.config import ReconstructConfig, load_reconstruct_config
 from gnclightning.networks import UNet, UNetConfig
 from gnclightning.operators import Radon
@@ -81,12 +83,26 @@ def run(prior: Path, output: Path, *overrides: str, data: Sequence[str] = PHANTO
     return output
 
 
+def refused_in_one_line(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], output: Path, parts: Sequence[str]
+) -> None:
+    """The command fails with one line that holds all parts, and leaves no folder."""
+    assert reconstruct(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    for part in parts:
+        assert part in err
+    assert not output.exists()
+
+
 def measured(prior: Path, *overrides: str) -> list[MeasuredBatch]:
     """The measured batches of a fast run."""
     config = configure(prior, Path("unused"), *overrides)
     images = build_images(config)
-    operator = Radon(build_geometry(config.geometry, images))
-    return list(build_scanner(config, operator).batches(images, config.batch_size))
+    operator = Radon(build_geometry(config.geometry, images.shape, images))
+    return list(build_measurements(config, images, operator).batches(config.batch_size))
 
 
 def table(path: Path) -> list[dict[str, str]]:

@@ -6,13 +6,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gnclightning.build_measurement import build_geometry, build_images, build_measurements
 from gnclightning.build_reconstruction import (
     build_baselines,
-    build_geometry,
-    build_images,
     build_method,
     build_prior,
-    build_scanner,
 )
 from gnclightning.build_solver import build_alpha, build_solver
 from gnclightning.config import load_reconstruct_config
@@ -97,7 +95,9 @@ class TestBuilding:
     )
     def test_detector_covers_the_diagonal_unless_told(self, settings, count, spacing):
         images = ImageSet(torch.eye(32)[None, None], ("eye",), (0,))
-        geometry = build_geometry(GeometryConfig(angles=7, unit="mm", **settings), images)
+        geometry = build_geometry(
+            GeometryConfig(angles=7, unit="mm", **settings), images.shape, images
+        )
         assert (geometry.detector_count, geometry.unit) == (count, "mm")
         assert geometry.detector_spacing == pytest.approx(spacing, rel=1e-12)
         assert len(geometry.angles) == 7
@@ -149,13 +149,13 @@ class TestBuilding:
         metric = ["solver.cg_steps=3", "solver.damping=2.5", "start=fbp"]
         config = configure(prior, tmp_path, *baselines, *metric)
         images = build_images(config)
-        operator = Radon(build_geometry(config.geometry, images))
+        operator = Radon(build_geometry(config.geometry, images.shape, images))
         fbp, tv = build_baselines(config, operator)
         assert fbp == FilteredBackProjection(operator.geometry, "hann")
         assert tv == TotalVariation(operator, 0.25, 9)
         solver = build_method(config, operator, *build_prior(config, images))
         assert solver.start is fbp_start
-        (batch,) = build_scanner(config, operator).batches(images, 8)
+        (batch,) = build_measurements(config, images, operator).batches(8)
         objective = solver.objective(batch)
         assert (objective.cg_steps, objective.damping) == (3, 2.5)
 
@@ -177,8 +177,8 @@ class TestBuilding:
         config = configure(prior, tmp_path, "prior.evaluate_at=scaled", "solver.t_min=0.1")
         images = build_images(config)
         energy, metadata = build_prior(config, images)
-        operator = Radon(build_geometry(config.geometry, images))
-        (batch,) = build_scanner(config, operator).batches(images, 8)
+        operator = Radon(build_geometry(config.geometry, images.shape, images))
+        (batch,) = build_measurements(config, images, operator).batches(8)
         solver = build_method(config, operator, energy, metadata)
         objective = solver.objective(batch)
         gamma = float(energy.sde.mean_scale(torch.tensor([0.1])))

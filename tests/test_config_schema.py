@@ -41,7 +41,7 @@ def _name(case: type[Section] | Setting) -> str:
 def _overrides(setting: Setting) -> list[str]:
     """What has to be given so that the setting is there."""
     chosen = [setting.condition] if setting.condition else []
-    reads_files = setting.condition in ("data.name=folder", "data.name=ldct")
+    reads_files = setting.condition in ("data.name=folder", "data.name=ldct", "data.name=sinogram")
     return chosen + (["data.path=images.npy"] if reads_files else [])
 
 

@@ -28,7 +28,7 @@ def test_many_images_and_strange_names():
     """The first ten are shown; names are no formulas, and a NaN image spoils nothing."""
     parts = [result(*(f"$a_{n}{m}$" for m in range(4))) for n in range(3)]
     parts[0].methods[0].x[0] = math.nan
-    reconstructions, errors, convergence = figures.draw(parts)
+    reconstructions, errors, convergence = figures.draw(parts).values()
     assert len(reconstructions.axes) == 10 * 2
     assert len(errors.axes) == 10 + 1
     assert reconstructions.axes[0].get_ylabel() == "$a_00$"
@@ -40,7 +40,7 @@ def test_many_images_and_strange_names():
 
 
 def test_reconstructions_are_shown_from_0_to_1():
-    (figure, _, _) = figures.draw([result("a")])
+    (figure, _, _) = figures.draw([result("a")]).values()
     assert {panel.images[0].get_clim() for panel in figure.axes} == {(0, 1)}
 
 
@@ -56,7 +56,7 @@ def test_reconstructions_are_shown_from_0_to_1():
 def test_curves_are_those_of_the_trace(label, column, scale):
     """One per image, up to where it stopped, and the mean of those that are left."""
     long, short = traced("a", [0.5, 0.4, 0.3, 0.2]), traced("b", [0.1, 0.2])
-    _, _, figure = figures.draw([long, short])
+    _, _, figure = figures.draw([long, short]).values()
     (panel,) = (p for p in figure.axes if p.get_ylabel() == label)
     assert panel.get_yscale() == scale
     first, second, mean = (line.get_ydata() for line in panel.lines[:3])
@@ -67,13 +67,13 @@ def test_curves_are_those_of_the_trace(label, column, scale):
 
 
 def test_a_step_of_zero_is_left_out_of_a_logarithmic_axis():
-    _, _, figure = figures.draw([traced("a", [0.5, 0.0, 0.3])])
+    _, _, figure = figures.draw([traced("a", [0.5, 0.0, 0.3])]).values()
     panel = next(p for p in figure.axes if p.get_ylabel() == "step size")
     np.testing.assert_array_equal(np.isnan(panel.lines[0].get_ydata()), [False, True, False])
 
 
 def test_reconstructions_stand_beside_the_truth_with_their_numbers():
-    (shown, _, _) = figures.draw([one := result("a", psnr=31.234)])
+    (shown, _, _) = figures.draw([one := result("a", psnr=31.234)]).values()
     truth, reconstruction = shown.axes
     np.testing.assert_array_equal(truth.images[0].get_array(), one.batch.truth[0, 0])
     np.testing.assert_array_equal(reconstruction.images[0].get_array(), one.methods[0].x[0, 0])
@@ -87,7 +87,7 @@ def test_errors_are_absolute_and_their_scale_is_the_best_method_s():
     truth = one.batch.truth
     good = replace(one.methods[0], x=truth - 0.1 * truth)
     bad = replace(one.methods[0], method="fbp", x=truth + truth)
-    (_, errors, _) = figures.draw([BatchResult(one.batch, [bad, good])])
+    (_, errors, _) = figures.draw([BatchResult(one.batch, [bad, good])]).values()
     first, second = errors.axes[:2]
     np.testing.assert_allclose(first.images[0].get_array(), truth[0, 0])
     np.testing.assert_allclose(second.images[0].get_array(), 0.1 * truth[0, 0], atol=1e-6)

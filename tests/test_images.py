@@ -125,7 +125,7 @@ def test_missing_and_empty_places(tmp_path):
 def test_counts_out_of_range(tmp_path):
     np.save(tmp_path / "a.npy", ramps(3))
     reading_fails(tmp_path, "expected 4 images in", "got 3: lower the count", count=4)
-    reading_fails(tmp_path, "a count of at least 1 image, got 0", count=0)
+    reading_fails(tmp_path, "a count of at least 1, got 0", count=0)
 
 
 @pytest.mark.parametrize(

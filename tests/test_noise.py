@@ -7,8 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gnclightning.data.ellipses import phantoms
 from gnclightning.errors import UserError
-from gnclightning.operators import add_noise
+from gnclightning.operators import ParallelBeam2D, Radon, add_noise, estimate_noise
 
 
 def clean(*shape: int) -> torch.Tensor:
@@ -80,3 +81,31 @@ def test_wrong_level_is_explained(levels):
 def test_wrong_seeds_are_explained():
     with pytest.raises(UserError, match="one seed per image, 2, got 1 seeds"):
         add_noise(clean(2, 1, 2, 2), absolute=1.0, seeds=[0])
+
+
+class TestEstimate:
+    def test_of_white_noise_on_smooth_projections(self):
+        """Exact on average: fourth differences of a cubic vanish."""
+        bins = torch.linspace(-1, 1, 183, dtype=torch.float64)
+        y, sigma = add_noise(
+            (3 - bins + 2 * bins**3).expand(4, 1, 60, 183), absolute=0.5, seeds=range(4)
+        )
+        torch.testing.assert_close(estimate_noise(y), sigma, rtol=0.04, atol=0)
+        doubled = estimate_noise(2 * y)
+        torch.testing.assert_close(doubled, 2 * estimate_noise(y), rtol=1e-12, atol=0)
+
+    def test_of_phantoms(self):
+        """Edges make it too large, the more so the less noise there is."""
+        x = torch.from_numpy(phantoms(range(4), 0, "validation"))
+        operator = Radon(ParallelBeam2D.for_image(128, 60))
+        ratios = []
+        for relative in (0.2, 0.1, 0.01):
+            y, sigma = add_noise(operator(x), relative=relative, seeds=range(4))
+            ratios.append((estimate_noise(y) / sigma).mean().item())
+        assert ratios[0] == pytest.approx(1, abs=0.03)
+        assert ratios[1] == pytest.approx(1, abs=0.05)
+        assert 1 < ratios[2] < 1.6
+
+    def test_too_few_bins(self):
+        with pytest.raises(UserError, match="at least 5 detector bins"):
+            estimate_noise(torch.ones(1, 1, 60, 4))

@@ -21,7 +21,7 @@ from gnclightning.reconstruction.runner import Observer
 from gnclightning.reconstruction.table import FinalTable
 from gnclightning.reconstruction.writers import RunFolder
 from gnclightning.sde import VESDE
-from run_folders import COUNT, settings, table, tiny_prior
+from run_folders import COUNT, refused_in_one_line, settings, table, tiny_prior
 
 ROOT = Path(__file__).parents[1]
 
@@ -37,14 +37,8 @@ def refused(tmp_path, capsys, monkeypatch):
         monkeypatch.setattr(build_reconstruction, "run", no_work)
         chosen = {} if data is None else {"data": data}
         output = tmp_path / "output"
-        assert reconstruct(settings(prior, output, *overrides, **chosen)) == 2
-        out, err = capsys.readouterr()
-        assert out == ""
-        assert err.startswith("error: ")
-        assert err.count("\n") == 1
-        for part in parts:
-            assert part in err
-        assert not output.exists()
+        arguments = settings(prior, output, *overrides, **chosen)
+        refused_in_one_line(capsys, arguments, output, parts)
 
     return check
 
@@ -76,12 +70,12 @@ class TestPriors:
 
     def test_another_image_size(self, refused, tmp_path):
         prior = tiny_prior(tmp_path / "large.safetensors", (64, 64))
-        parts = ("expected images of 64x64", "got 32x32 (ellipses[0])", "resample", "prior.path")
+        parts = ("expected images of 64x64", "got 32x32", "resample", "prior.path")
         refused(prior, parts=parts)
 
     def test_images_that_are_not_square(self, refused, prior, tmp_path):
         data = folder_of(tmp_path, noise_images(2, 32, 36))
-        parts = ("expected images of 32x32", "got 32x36 (images[0])")
+        parts = ("expected images of 32x32", "got 32x36")
         refused(prior, data=data, parts=parts)
 
     def test_sides_that_the_stride_does_not_divide(self, refused, tmp_path):

@@ -37,6 +37,12 @@ def undenoised(prior, tmp_path_factory) -> Path:
     return run(prior, tmp_path_factory.mktemp("run"), "solver.final_denoising=false")
 
 
+@pytest.fixture(scope="module")
+def tweedie(prior, tmp_path_factory) -> Path:
+    """The same run without steps towards the posterior mean."""
+    return run(prior, tmp_path_factory.mktemp("run"), "solver.mean_steps=0")
+
+
 @pytest.fixture
 def without_figures(monkeypatch):
     """Figures take longer than these runs."""
@@ -80,11 +86,12 @@ class TestContract:
         counts = ("iterations", "network_evaluations", "operator_evaluations", "status")
         found = [tuple(row[name] for name in counts) for row in rows[:3]]
         # At first: f and its gradient; then 6 iterations of 15 A's and 15 A*'s, two passes of the
-        # network each, but the last one, at t_min, needs no gradient of its own.
+        # network each, but the last one, at t_min, needs no gradient of its own; then one step
+        # towards the mean.
         assert found == [
             ("0", "0", "1", "direct"),
             ("10", "0", "20", "budget spent"),
-            (str(STEPS), str(2 * STEPS), str(30 * STEPS + 2), "budget spent"),
+            (str(STEPS), str(2 * STEPS + 1), str(30 * STEPS + 2 + 32), "budget spent"),
         ]
 
     def test_trace_columns_and_rows(self, folder):
@@ -143,7 +150,7 @@ class TestContract:
                 assert values[name]["std"] == pytest.approx(np.std(numbers), rel=1e-9, abs=1e-12)
         solver = summary["methods"]["preconditioned"]
         assert solver["statuses"] == {"budget spent": COUNT}
-        assert solver["network_evaluations_per_iteration"] == 2
+        assert solver["network_evaluations_per_iteration"] == (2 * STEPS + 1) / STEPS
         cosines = np.array(column(folder / "trace.csv", "descent_condition", iteration="1"))
         assert (cosines < 0).all()
         assert summary["environment"]["device"] == "cpu"
@@ -202,18 +209,18 @@ class TestNumbers:
                 found = column(folder / "metrics.csv", name, method=method)
                 np.testing.assert_allclose(found, metric(tensor(saved[method]), truth), rtol=1e-12)
 
-    def test_the_psnr_of_the_trace_ends_at_that_of_the_result(self, folder, undenoised):
-        for output in (folder, undenoised):
+    def test_the_psnr_of_the_trace_ends_at_that_of_the_result(self, tweedie, undenoised):
+        for output in (tweedie, undenoised):
             last = column(output / "trace.csv", "psnr", iteration=str(STEPS))
             result = column(output / "metrics.csv", "psnr", method="preconditioned")
             np.testing.assert_allclose(last, result, rtol=1e-12)
 
-    def test_the_result_is_tweedie_s_mean_of_the_last_iterate(self, folder, undenoised, prior):
+    def test_the_result_is_tweedie_s_mean_of_the_last_iterate(self, tweedie, undenoised, prior):
         energy, _ = load_prior(prior)
         iterate, t = tensor(arrays(undenoised)["preconditioned"]), torch.full((COUNT,), 1e-3)
         gamma, nu = (f(t)[:, None, None, None] for f in (energy.sde.mean_scale, energy.sde.std))
         expected = (iterate + nu**2 * energy.score(iterate, t)) / gamma
-        found = tensor(arrays(folder)["preconditioned"])
+        found = tensor(arrays(tweedie)["preconditioned"])
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
         assert (found - iterate).abs().max() > 1e-3
 

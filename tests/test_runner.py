@@ -11,9 +11,9 @@ import torch
 from rich.console import Console
 
 from batches import result
+from gnclightning.build_measurement import build_images
 from gnclightning.build_reconstruction import (
     build_baselines,
-    build_images,
     build_method,
     build_prior,
 )

@@ -126,7 +126,8 @@ class _Draft(Generic[ConfigT]):
             return cast(ConfigT, OmegaConf.to_object(self._tree))
         except MissingMandatoryValue as error:
             key = str(error.full_key)
-            doc = next(setting.doc for setting in settings(self._schema) if setting.key == key)
+            docs = {s.owner: s.doc for s in settings(self._schema) if s.key == key}
+            doc = docs.get(cast(type[Section], error.object_type), next(iter(docs.values())))
             raise UserError(f"{key} is required, give {key}=VALUE: {doc}") from error
         except FieldError as error:
             kinds = self._sections()

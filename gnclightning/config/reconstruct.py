@@ -79,16 +79,35 @@ class LDCTDataConfig(LDCTConfig, DataConfig):
     """Slices; null: all from data.start on."""
 
 
+@dataclass(kw_only=True)
+class SinogramDataConfig(DataConfig):
+    """Measured sinograms, whose ground truth is not known; geometry and noise describe them."""
+
+    name: str = "sinogram"
+    path: str
+    """A file, or a folder of files, of sinograms (angles, detectors) or stacks of them, of the same
+    kinds as with data.name=folder."""
+    key: str | None = None
+    """Name of the array in each .npz or HDF5 file; null: the only one of 2 or 3 dimensions."""
+    count: int | None = bounded(None, ">= 1")
+    """Sinograms, the first ones; null: all."""
+    white: float = bounded(1.0, "> 0")
+    """Value of the image, such as attenuation per geometry.unit, that becomes 1."""
+
+
 MOST_RAYS = 100_000
 """Of angles, and of detector bins: far beyond any scanner, but a sinogram still fits memory."""
 
 
 @dataclass(kw_only=True)
 class GeometryConfig(Section):
-    """Parallel-beam geometry; angles lie at the midpoints of equal parts of [0, pi)."""
+    """Parallel-beam geometry."""
 
     angles: int = bounded(60, f">= 1, <= {MOST_RAYS}")
-    """Projection angles."""
+    """Projection angles, at the midpoints of equal parts of half a turn."""
+    degrees: list[float] | None = None
+    """The projection angles themselves, [FIRST,...], in place of geometry.angles; 0 projects along
+    columns, and they turn counterclockwise."""
     detector_count: int | None = bounded(None, f">= 1, <= {MOST_RAYS}")
     """Detector bins; null: as many as cover the diagonal of the image."""
     detector_spacing: float | None = bounded(None, "> 0")
@@ -107,20 +126,25 @@ class FBPConfig(Section):
     """Filter, here and where start=fbp."""
 
 
+DEFAULT_NOISE = 0.1
+"""Relative level of simulated noise, as in Section 4.2 of arXiv 2404.18699."""
+
+
 @dataclass(kw_only=True)
 class NoiseConfig(Section):
-    """Gaussian measurement noise."""
+    """Gaussian measurement noise: that which is added, or with data.name=sinogram is there."""
 
-    relative: float = bounded(0.1, ">= 0, <= 1000000")
-    """Standard deviation as a part of the mean absolute value of each sinogram."""
+    relative: float | None = bounded(None, ">= 0, <= 1000000")
+    """Standard deviation as a part of the mean absolute value of each sinogram; null: 0.1, or with
+    data.name=sinogram estimated from the sinograms."""
     absolute: float | None = bounded(None, f">= 0, <= {10**12}")
     """Standard deviation in sinogram units; replaces noise.relative unless null."""
     seed: int | None = bounded(None, SEEDS)
     """Seed of the noise; null: derived from seed."""
 
     @property
-    def level(self) -> float:
-        """The level in force: zero means that the measurements are exact."""
+    def level(self) -> float | None:
+        """The level in force: zero means that the measurements are exact, None is not known yet."""
         return self.relative if self.absolute is None else self.absolute
 
 
@@ -170,7 +194,7 @@ class CertificateConfig(Section):
 
 @dataclass(kw_only=True)
 class ReconstructConfig(Section):
-    """Reconstruct images from simulated sparse-view, noisy projections."""
+    """Reconstruct images from sparse-view, noisy projections, simulated or measured."""
 
     output: str | None = None
     """Run folder; null: a new one below runs/, named by date and time."""
@@ -193,7 +217,13 @@ class ReconstructConfig(Section):
     prior: PriorSourceConfig = field(default_factory=PriorSourceConfig)
     data: DataConfig = field(
         default_factory=DemoDataConfig,
-        metadata=one_of(DemoDataConfig, EllipsesDataConfig, FolderDataConfig, LDCTDataConfig),
+        metadata=one_of(
+            DemoDataConfig,
+            EllipsesDataConfig,
+            FolderDataConfig,
+            LDCTDataConfig,
+            SinogramDataConfig,
+        ),
     )
     geometry: GeometryConfig = field(default_factory=GeometryConfig)
     noise: NoiseConfig = field(default_factory=NoiseConfig)
@@ -211,10 +241,13 @@ class ReconstructConfig(Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.solver.t_min is None:
+        measured = isinstance(self.data, SinogramDataConfig)
+        if self.noise.level is None and not measured:
+            self.noise = replace(self.noise, relative=DEFAULT_NOISE)
+        if self.solver.t_min is None and self.noise.level is not None:
             # Absolute noise says nothing of its size beside the data: as for the default.
-            known = self.noise.absolute is None
-            relative = self.noise.relative if known else NoiseConfig().relative
+            relative = self.noise.relative if self.noise.absolute is None else None
+            relative = DEFAULT_NOISE if relative is None else relative
             self.solver = replace(self.solver, t_min=self.solver.time_for(relative))
         if self.alpha.rule == "auto" and self.noise.level == 0:
             raise UserError(

@@ -5,6 +5,8 @@ from typing import ClassVar, Literal
 
 from gnclightning.config.sections import FieldError, Section, bounded
 
+_TIME_OF_NOISE = 0.25
+"""What t_min is in units of the relative noise level if it is not given."""
 _SMALLEST_TIME, _LARGEST_TIME = 1e-3, 0.1
 """Between these lies t_min if it is not given; reconstructions beyond them were not measured."""
 
@@ -15,16 +17,14 @@ class SolverConfig(Section):
 
     alpha_gain: ClassVar[float] = 1.0
     """What alpha.gain is when it is not given."""
-    relative_t_min: ClassVar[float] = 0.15
-    """What t_min is in units of the relative noise level when it is not given."""
 
     name: str
     """Which algorithm."""
     steps: int = bounded(40, ">= 1")
     """Iterations."""
     t_min: float | None = bounded(None, "> 0, <= 1")
-    """Smallest time: the objective f is the one smoothed to this time; null: 0.15 noise.relative
-    with solver.name=preconditioned, a third of it with the others, and at least 1e-3."""
+    """Smallest time: the objective f is the one smoothed to this time; null: noise.relative / 4, at
+    least 1e-3."""
     first_step: float = bounded(1.0, "> 0")
     """Step size that the first line search tries first."""
     armijo: float = bounded(1e-3, "> 0, < 1")
@@ -41,7 +41,7 @@ class SolverConfig(Section):
     """Whether the result is the mean of the images that the last iterate can be with noise of level
     t_min (Tweedie's formula, at no cost), or the last iterate itself. Where the prior's metadata
     say that flipped and turned images are as likely, the mean is over these: seven evaluations."""
-    mean_steps: int = bounded(0, ">= 0")
+    mean_steps: int = bounded(1, ">= 0")
     """Steps of the last denoising that compare its result, not the iterate, with the measurements:
     exact for Gaussian priors, one evaluation and 2 + 2 cg_steps projections each."""
 
@@ -53,7 +53,7 @@ class SolverConfig(Section):
 
     def time_for(self, noise: float) -> float:
         """The `t_min` for a relative noise level, if none is given, to six digits."""
-        time = min(max(self.relative_t_min * noise, _SMALLEST_TIME), _LARGEST_TIME)
+        time = min(max(_TIME_OF_NOISE * noise, _SMALLEST_TIME), _LARGEST_TIME)
         return float(f"{time:.6g}")
 
 
@@ -104,7 +104,6 @@ class FirstOrderConfig(SolverConfig):
     """
 
     alpha_gain: ClassVar[float] = 5.0
-    relative_t_min: ClassVar[float] = 0.05
 
     steps: int = bounded(300, ">= 1")
     first_step: float = bounded(0.01, "> 0")

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from gnclightning.data.formats.hdf5 import read_hdf5
 from gnclightning.data.formats.nifti import read_nifti
@@ -65,25 +66,51 @@ def read_images(
             is a key for files without named arrays, the images differ in size or number fewer
             than `count`, or `mapping` or `ImageSet` reject their values.
     """
+    stack, names = read_stack(path, count, key, mapping.apply)
+    return ImageSet(stack, names, tuple(range(len(names))))
+
+
+def read_stack(
+    path: str | Path,
+    count: int | None,
+    key: str | None,
+    convert: Callable[[str, StoredImage], NDArray[np.float32]],
+    what: str = "images",
+) -> tuple[Tensor, tuple[str, ...]]:
+    """The arrays behind `read_images`, whatever they mean.
+
+    Args:
+        path: file or folder.
+        count: how many to take; None: all.
+        key: name of the array in each file; None: the only one of two or three dimensions.
+        convert: makes numbers (H, W) of an array, given its name.
+        what: the arrays are, for messages.
+
+    Returns:
+        (N, 1, H, W) float32, and their names.
+
+    Raises:
+        UserError: see `read_images`.
+    """
     if count is not None and count < 1:
-        raise UserError(f"expected a count of at least 1 image, got {count}")
-    files = _files(Path(path))
+        raise UserError(f"expected a count of at least 1, got {count}")
+    files = _files(Path(path), what)
     if key is not None:
         _check_named(files, key)
     names: list[str] = []
     images: list[NDArray[np.float32]] = []
-    for name, image in islice(_named_images(files, key, mapping), count):
+    for name, stored in islice(_named(files, key), count):
+        image = convert(name, stored)
         if images and image.shape != images[0].shape:
             raise UserError(
-                f"expected images of one size, got {_size(images[0])} ({names[0]}) and "
+                f"expected {what} of one size, got {_size(images[0])} ({names[0]}) and "
                 f"{_size(image)} ({name}): crop or resample them, or use separate folders"
             )
         names.append(name)
         images.append(image)
     if count is not None and len(images) < count:
-        raise UserError(f"expected {count} images in {path}, got {len(images)}: lower the count")
-    stack = torch.from_numpy(np.stack(images)[:, None])
-    return ImageSet(stack, tuple(names), tuple(range(len(names))))
+        raise UserError(f"expected {count} {what} in {path}, got {len(images)}: lower the count")
+    return torch.from_numpy(np.stack(images)[:, None]), tuple(names)
 
 
 def _size(image: NDArray[np.float32]) -> str:
@@ -96,7 +123,7 @@ def _suffix(file: Path) -> str | None:
     return next((s for s in _SUFFIXES if name.endswith(s) and name != s), None)
 
 
-def _files(path: Path) -> list[Path]:
+def _files(path: Path, what: str) -> list[Path]:
     try:
         if path.is_dir():
             files = sorted(file for file in path.iterdir() if _suffix(file) and file.is_file())
@@ -104,12 +131,12 @@ def _files(path: Path) -> list[Path]:
                 raise UserError(f"expected files in {path} ({_KINDS}), got none: put some there")
             return files
         if not path.exists():
-            raise UserError(f"expected images at {path}, which does not exist: mend the path")
+            raise UserError(f"expected {what} at {path}, which does not exist: mend the path")
     except OSError as error:
-        raise UserError(f"expected readable images at {path}, got: {error}") from error
+        raise UserError(f"expected readable {what} at {path}, got: {error}") from error
     if not _suffix(path):
         raise UserError(
-            f"expected a file of images ({_KINDS}) or a folder of them, got {path}: convert it"
+            f"expected a file of {what} ({_KINDS}) or a folder of them, got {path}: convert it"
         )
     return [path]
 
@@ -123,9 +150,7 @@ def _check_named(files: list[Path], key: str) -> None:
             )
 
 
-def _named_images(
-    files: list[Path], key: str | None, mapping: IntensityMapping
-) -> Iterator[tuple[str, NDArray[np.float32]]]:
+def _named(files: list[Path], key: str | None) -> Iterator[tuple[str, StoredImage]]:
     for file in files:
         suffix = _suffix(file)
         assert suffix is not None
@@ -134,4 +159,4 @@ def _named_images(
         keyed = _KEYED.get(suffix)
         for stored in keyed(file, key) if keyed else _PLAIN[suffix](file):
             name = stem if stored.number is None else f"{stem}[{stored.number}]"
-            yield name, mapping.apply(name, stored)
+            yield name, stored

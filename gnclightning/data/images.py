@@ -42,6 +42,11 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.names)
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of an image."""
+        return self.images.shape[-2], self.images.shape[-1]
+
 
 def _check(name: str, image: Tensor) -> None:
     wrong = int((~image.isfinite()).sum())

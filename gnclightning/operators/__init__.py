@@ -7,7 +7,7 @@ from gnclightning.operators.geometry import ParallelBeam2D
 from gnclightning.operators.identity import Identity
 from gnclightning.operators.mask import Mask
 from gnclightning.operators.matrix import Matrix
-from gnclightning.operators.noise import add_noise
+from gnclightning.operators.noise import add_noise, estimate_noise
 from gnclightning.operators.radon import Radon
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Radon",
     "add_noise",
     "dot_test",
+    "estimate_noise",
     "fbp",
     "mean_gain",
     "operator_norm",

@@ -1,4 +1,4 @@
-"""Gaussian measurement noise."""
+"""Gaussian measurement noise: adding it, and estimating its level."""
 
 import math
 from collections.abc import Sequence
@@ -52,6 +52,40 @@ def add_noise(
         sigmas.append(level * scale)
         noisy.append((image + sigmas[-1] * noise).to(image.dtype))
     return torch.stack(noisy), torch.stack(sigmas)
+
+
+_DIFFERENCES = 4
+"""Order of the differences along the detector; a smooth sinogram hardly has any."""
+_MEDIAN_OF_HALF_NORMAL = 0.674490
+"""Of |z| with z ~ N(0, 1)."""
+
+
+def estimate_noise(y: Tensor) -> Tensor:
+    """Standard deviation of white noise in sinograms, from neighbouring detector bins.
+
+    The median size of fourth differences along the detector, which edges hardly move (Donoho and
+    Johnstone's estimator with differences in place of wavelets). What the object itself contributes
+    adds to it: on ELLIPSES 128x128 it is 2 % too large at 10 % relative noise, 6 % at 5 %, and
+    half as much again at 1 %.
+
+    Args:
+        y: sinograms (B, ..., detectors) with five bins or more.
+
+    Returns:
+        (B,), float64.
+
+    Raises:
+        UserError: there are fewer bins.
+    """
+    bins = y.shape[-1]
+    if bins <= _DIFFERENCES:
+        raise UserError(
+            f"expected at least {_DIFFERENCES + 1} detector bins to estimate the noise from, got "
+            f"{bins}: give the level with noise.relative or noise.absolute"
+        )
+    size = y.double().diff(n=_DIFFERENCES, dim=-1).abs().flatten(1).median(1).values
+    squares = sum(math.comb(_DIFFERENCES, k) ** 2 for k in range(_DIFFERENCES + 1))
+    return size / (_MEDIAN_OF_HALF_NORMAL * math.sqrt(squares))
 
 
 def _level(relative: float | None, absolute: float | None) -> float:

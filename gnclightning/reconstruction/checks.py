@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import torch
 
-from gnclightning.data.images import ImageSet
 from gnclightning.errors import UserError
 from gnclightning.priors import (
     PIXEL_SIZES,
@@ -22,7 +21,7 @@ _PIXEL_TOLERANCE = 1.05
 
 
 def check_prior(
-    prior: NetworkPrior, metadata: PriorMetadata, path: str, images: ImageSet
+    prior: NetworkPrior, metadata: PriorMetadata, path: str, shape: tuple[int, int]
 ) -> NetworkEnergy:
     """The prior, if it has an energy and was trained on images such as these.
 
@@ -30,7 +29,7 @@ def check_prior(
         prior: the prior.
         metadata: its description.
         path: how the user names it.
-        images: to be reconstructed, in [0,1].
+        shape: rows and columns of the images, whose values are in [0,1].
 
     Raises:
         UserError: it has no energy, or expects images of another size, range or number of channels.
@@ -40,14 +39,14 @@ def check_prior(
             f"expected a prior with an energy, which line searches need, got {path} with the "
             f"parametrisation {prior.parametrisation}: train one with prior.parametrisation=energy"
         )
-    _check_size(metadata, path, images)
+    _check_size(metadata, path, shape)
     channels = prior.network.config.image_channels
     if channels != 1:
         raise UserError(
             f"expected a prior of images with one channel, got {path} for {channels}: "
             "name other weights with prior.path"
         )
-    prior.network.check_size(images.images.shape[-2:])
+    prior.network.check_size(shape)
     if metadata.intensity_range != _DATA_RANGE:
         low, high = metadata.intensity_range
         raise UserError(
@@ -57,13 +56,12 @@ def check_prior(
     return prior
 
 
-def _check_size(metadata: PriorMetadata, path: str, images: ImageSet) -> None:
+def _check_size(metadata: PriorMetadata, path: str, found: tuple[int, int]) -> None:
     height, width = metadata.image_shape
-    found = tuple(images.images.shape[-2:])
     if found != (height, width):
         raise UserError(
             f"expected images of {height}x{width} pixels, the size that prior.path={path} was "
-            f"trained on, got {found[0]}x{found[1]} ({images.names[0]}): resample the images, or "
+            f"trained on, got {found[0]}x{found[1]}: resample the images, or "
             "name weights for this size with prior.path"
         )
 

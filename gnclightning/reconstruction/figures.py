@@ -11,6 +11,11 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from gnclightning.reconstruction.folder import (
+    CONVERGENCE_FIGURE,
+    ERRORS_FIGURE,
+    RECONSTRUCTIONS_FIGURE,
+)
 from gnclightning.reconstruction.records import BatchResult, MetricsRow, TraceRow, label
 
 _MOST_IMAGES = 10
@@ -44,35 +49,47 @@ _CURVES = (
 Image = NDArray[np.float32]
 
 
-def draw(results: Sequence[BatchResult]) -> list[Figure]:
-    """Reconstructions, error maps (of the first ten images) and convergence, in this order."""
+def draw(results: Sequence[BatchResult]) -> dict[str, Figure]:
+    """Reconstructions, error maps (of the first ten images) and convergence, by file name.
+
+    Without ground truth there are no error maps.
+    """
     with mpl.rc_context(_STYLE):
-        return [_reconstructions(results), _errors(results), _convergence(results)]
+        drawn = {RECONSTRUCTIONS_FIGURE: _reconstructions(results)}
+        if results[0].batch.truth is not None:
+            drawn[ERRORS_FIGURE] = _errors(results)
+        return drawn | {CONVERGENCE_FIGURE: _convergence(results)}
 
 
-def _shown(results: Sequence[BatchResult]) -> Iterator[tuple[Image, list[Image], list[MetricsRow]]]:
-    """For each image: the truth, and what the methods made of it."""
+def _shown(
+    results: Sequence[BatchResult],
+) -> Iterator[tuple[Image | None, list[Image], list[MetricsRow]]]:
+    """For each image: the truth if it is known, and what the methods made of it."""
     shown = 0
     for result in results:
         for index in range(min(len(result.batch.names), _MOST_IMAGES - shown)):
             shown += 1
             images = [m.x[index, 0].numpy() for m in result.methods]
             rows = [m.metrics[index] for m in result.methods]
-            yield result.batch.truth[index, 0].numpy(), images, rows
+            truth = result.batch.truth
+            yield None if truth is None else truth[index, 0].numpy(), images, rows
 
 
 def _reconstructions(results: Sequence[BatchResult]) -> Figure:
-    """Ground truth and reconstructions side by side, in [0,1]."""
+    """Ground truth, if it is known, and reconstructions side by side, in [0,1]."""
     shown = list(_shown(results))
-    headings = ["ground truth", *(label(m.method) for m in results[0].methods)]
-    figure, grid = _grid(shown[0][0], len(shown), headings)
+    known = shown[0][0] is not None
+    headings = [label(m.method) for m in results[0].methods]
+    figure, grid = _grid(shown[0][1][0], len(shown), ["ground truth"] * known + headings)
     for axes, (truth, images, rows) in zip(grid, shown, strict=True):
         axes[0].set_ylabel(rows[0].image, parse_math=False)
-        axes[0].imshow(truth, cmap="gray", vmin=0, vmax=1)
-        for panel, image, row in zip(axes[1:], images, rows, strict=True):
+        if truth is not None:
+            axes[0].imshow(truth, cmap="gray", vmin=0, vmax=1)
+        for panel, image, row in zip(axes[int(known) :], images, rows, strict=True):
             panel.imshow(image, cmap="gray", vmin=0, vmax=1)
-            panel.set_xlabel(f"{row.psnr:.2f} dB / {row.ssim:.3f}")
-    figure.suptitle("Reconstructions, PSNR / SSIM", fontsize=10)
+            if known:
+                panel.set_xlabel(f"{row.psnr:.2f} dB / {row.ssim:.3f}")
+    figure.suptitle("Reconstructions" + ", PSNR / SSIM" * known, fontsize=10)
     return figure
 
 
@@ -82,7 +99,11 @@ def _errors(results: Sequence[BatchResult]) -> Figure:
     The scale ends where the errors of the best method on show nearly do: that of filtered
     back-projection is so much larger that its scale would leave all others black.
     """
-    shown = [(np.abs(np.stack(images) - truth), rows) for truth, images, rows in _shown(results)]
+    shown = [
+        (np.abs(np.stack(images) - truth), rows)
+        for truth, images, rows in _shown(results)
+        if truth is not None
+    ]
     scales = np.stack([np.percentile(e, _SHOWN_PERCENTILE, axis=(1, 2)) for e, _ in shown])
     finite = np.where(np.isfinite(scales), scales, 0).max(0)
     largest = float(finite[finite > 0].min(initial=1.0))
@@ -153,6 +174,9 @@ def _plot(panel: Axes, curves: NDArray[np.float64]) -> None:
         name = "one image" if number == 0 else None
         panel.plot(iterations, curve, color="#9aa5b1", linewidth=0.6, alpha=0.8, label=name)
     known = ~np.isnan(curves).all(0)
+    if not known.any():
+        panel.text(0.5, 0.5, "no ground truth", ha="center", transform=panel.transAxes)
+        return
     means = np.nanmean(curves[:, known], axis=0)
     panel.plot(iterations[known], means, color=_MEAN_COLOUR, linewidth=1.8, label="mean")
     panel.margins(x=0.02)

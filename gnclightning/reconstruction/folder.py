@@ -16,7 +16,8 @@ CONFIG, METRICS, TRACE = "config.yaml", "metrics.csv", "trace.csv"
 RECONSTRUCTIONS, SUMMARY = "reconstructions.h5", "summary.json"
 CERTIFICATE = "certificate.json"
 FIGURES = "figures"
-FIGURE_NAMES = ("reconstructions.png", "errors.png", "convergence.png")
+RECONSTRUCTIONS_FIGURE, ERRORS_FIGURE = "reconstructions.png", "errors.png"
+CONVERGENCE_FIGURE = "convergence.png"
 
 _CHOOSE = "or choose another folder with output=FOLDER"
 
@@ -52,7 +53,7 @@ def create_folder(folder: Path, size: int) -> None:
     (folder / FIGURES).mkdir(exist_ok=True)
     for name in (CONFIG, METRICS, TRACE, RECONSTRUCTIONS, SUMMARY, CERTIFICATE):
         (folder / name).unlink(missing_ok=True)
-    for name in FIGURE_NAMES:
+    for name in (RECONSTRUCTIONS_FIGURE, ERRORS_FIGURE, CONVERGENCE_FIGURE):
         (folder / FIGURES / name).unlink(missing_ok=True)
 
 

@@ -1,13 +1,15 @@
-"""Simulated measurements, with random streams that belong to the image and to nothing else."""
+"""Measurements, simulated or read; random streams belong to the image and to nothing else."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Protocol
 
 import numpy as np
-import torch
+from torch import Tensor
 
 from gnclightning.data.images import ImageSet
+from gnclightning.data.sinograms import SinogramSet
 from gnclightning.errors import UserError
 from gnclightning.operators import FilterName, Radon, add_noise, fbp
 from gnclightning.reconstruction.records import MeasuredBatch
@@ -32,11 +34,28 @@ def image_seed(seed: int, stream: Stream, image: int) -> int:
     return int(sequence.generate_state(1, np.uint64)[0])
 
 
+class Measurements(Protocol):
+    """Where the measured batches of a run come from."""
+
+    def __len__(self) -> int:
+        """Images of the run."""
+        ...
+
+    def check(self) -> None:
+        """Raise `UserError` if the measurements cannot be those of images in [0, 1]."""
+        ...
+
+    def batches(self, size: int) -> Iterator[MeasuredBatch]:
+        """Batches of `size` images, on the operator's device."""
+        ...
+
+
 @dataclass(frozen=True)
-class Scanner:
+class Simulated:
     """Simulates sinograms y = A x + noise, and filters them back.
 
     Attributes:
+        images: x.
         operator: A.
         relative: noise level as a part of mean |A x|, or None.
         absolute: noise level in sinogram units, or None; one of the two is given.
@@ -45,6 +64,7 @@ class Scanner:
         filter: of the filtered back-projection.
     """
 
+    images: ImageSet
     operator: Radon
     relative: float | None
     absolute: float | None
@@ -52,40 +72,96 @@ class Scanner:
     start_seed: int
     filter: FilterName
 
-    def check(self, images: ImageSet) -> None:
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def check(self) -> None:
         """Raise `UserError` if the detector sees nothing of an image; costs one A for each."""
-        for name, image in zip(images.names, images.images, strict=True):
+        for name, image in zip(self.images.names, self.images.images, strict=True):
             if not bool(self.operator(image.to(self.operator.device)).any()):
                 raise UserError(
                     f"image {name}: expected a detector that sees it, got a sinogram of zeros: "
                     "leave geometry.detector_count and geometry.detector_spacing out"
                 )
 
-    def batches(self, images: ImageSet, size: int) -> Iterator[MeasuredBatch]:
-        """Measure `size` images at a time, on the operator's device."""
-        for first in range(0, len(images), size):
-            rows = slice(first, first + size)
-            yield self._measure(
-                images.names[rows],
-                images.images[rows].to(self.operator.device),
-                images.seeds[rows],
+    def batches(self, size: int) -> Iterator[MeasuredBatch]:
+        """Measure `size` images at a time."""
+        for rows in _slices(len(self), size):
+            truth = self.images.images[rows].to(self.operator.device)
+            seeds = self.images.seeds[rows]
+            y, sigma_y = add_noise(
+                self.operator(truth),
+                relative=self.relative,
+                absolute=self.absolute,
+                seeds=[image_seed(self.noise_seed, Stream.NOISE, seed) for seed in seeds],
+            )
+            yield MeasuredBatch(
+                names=self.images.names[rows],
+                truth=truth,
+                y=y,
+                sigma_y=sigma_y,
+                fbp=fbp(y, self.operator.geometry, self.filter),
+                start_seeds=_start_seeds(self.start_seed, seeds),
             )
 
-    def _measure(
-        self, names: tuple[str, ...], truth: torch.Tensor, seeds: tuple[int, ...]
-    ) -> MeasuredBatch:
-        noise_seeds = [image_seed(self.noise_seed, Stream.NOISE, seed) for seed in seeds]
-        y, sigma_y = add_noise(
-            self.operator(truth),
-            relative=self.relative,
-            absolute=self.absolute,
-            seeds=noise_seeds,
-        )
-        return MeasuredBatch(
-            names=names,
-            truth=truth,
-            y=y,
-            sigma_y=sigma_y,
-            fbp=fbp(y, self.operator.geometry, self.filter),
-            start_seeds=tuple(image_seed(self.start_seed, Stream.START, seed) for seed in seeds),
-        )
+
+@dataclass(frozen=True)
+class Measured:
+    """Sinograms that were measured elsewhere.
+
+    Attributes:
+        sinograms: y.
+        operator: A, with lengths in pixels.
+        sigma_y: standard deviation of their noise, (N,) float64.
+        start_seed: of all random starts.
+        filter: of the filtered back-projection.
+    """
+
+    sinograms: SinogramSet
+    operator: Radon
+    sigma_y: Tensor
+    start_seed: int
+    filter: FilterName
+
+    def __len__(self) -> int:
+        return len(self.sinograms)
+
+    def check(self) -> None:
+        """Raise `UserError` if the mean value of an image, which any angle tells, is not in [0, 1].
+
+        Each projection of an image that the detector covers adds up to the image's sum.
+        """
+        geometry = self.operator.geometry
+        pixels = geometry.image_shape[0] * geometry.image_shape[1]
+        y = self.sinograms.sinograms
+        means = y.double().sum((1, 2, 3)) * geometry.detector_spacing
+        for name, mean in zip(self.sinograms.names, means.tolist(), strict=True):
+            mean /= len(geometry.angles) * pixels
+            if not 0 < mean <= 1:
+                raise UserError(
+                    f"sinogram {name}: expected line integrals of an image in [0, 1], got those "
+                    f"of one with the mean {mean:.3g}: give data.white=VALUE, the value per "
+                    "geometry.unit that becomes 1, and check geometry.pixel_size and "
+                    "geometry.detector_spacing"
+                )
+
+    def batches(self, size: int) -> Iterator[MeasuredBatch]:
+        """`size` sinograms at a time."""
+        for rows in _slices(len(self), size):
+            y = self.sinograms.sinograms[rows].to(self.operator.device)
+            yield MeasuredBatch(
+                names=self.sinograms.names[rows],
+                truth=None,
+                y=y,
+                sigma_y=self.sigma_y[rows].to(y.device),
+                fbp=fbp(y, self.operator.geometry, self.filter),
+                start_seeds=_start_seeds(self.start_seed, range(len(self))[rows]),
+            )
+
+
+def _slices(count: int, size: int) -> list[slice]:
+    return [slice(first, first + size) for first in range(0, count, size)]
+
+
+def _start_seeds(seed: int, images: Sequence[int]) -> tuple[int, ...]:
+    return tuple(image_seed(seed, Stream.START, image) for image in images)

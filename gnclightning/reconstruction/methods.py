@@ -172,7 +172,6 @@ class GraduatedSolver:
             inspect=None if self.inspect is None else partial(self.inspect, solution.x),
         )
 
-    @torch.no_grad()
     def _result(self, objective: GraduatedObjective, state: SolverState) -> Tensor:
         if not self.denoise:
             return state.point.x
@@ -191,9 +190,9 @@ def random_start(measured: MeasuredBatch) -> Tensor:
     """x_1 ~ N(0, I), each image from its own seed and drawn on the CPU."""
     draws = [
         torch.randn(image.shape, generator=torch.Generator().manual_seed(seed))
-        for image, seed in zip(measured.truth, measured.start_seeds, strict=True)
+        for image, seed in zip(measured.fbp, measured.start_seeds, strict=True)
     ]
-    return torch.stack(draws).to(measured.truth)
+    return torch.stack(draws).to(measured.fbp)
 
 
 def fbp_start(measured: MeasuredBatch) -> Tensor:

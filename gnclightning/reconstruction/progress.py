@@ -1,5 +1,6 @@
 """The progress bar."""
 
+from math import isnan
 from statistics import fmean
 
 from rich.console import Console
@@ -47,10 +48,11 @@ class ProgressBar(Observer):
         """Move on."""
         objective = fmean(row.objective for row in iteration.rows)
         psnr = fmean(row.psnr for row in iteration.rows)
+        quality = "" if isnan(psnr) else f"  PSNR {psnr:.2f} dB"
         self._bar.update(
             self._task,
             completed=self._done * self._steps + self._present * iteration.number,
-            numbers=f"{iteration.number}/{self._steps}  f {objective:.4g}  PSNR {psnr:.2f} dB",
+            numbers=f"{iteration.number}/{self._steps}  f {objective:.4g}{quality}",
         )
 
     def batch_finished(self, result: BatchResult) -> None:

@@ -24,7 +24,10 @@ def label(method: str) -> str:
 
 
 class MetricsRow(NamedTuple):
-    """One row of `metrics.csv`; `seconds` is the time of the batch over its number of images."""
+    """One row of `metrics.csv`; `seconds` is the time of the batch over its number of images.
+
+    Without ground truth `psnr` and `ssim` are NaN.
+    """
 
     image: str
     method: str
@@ -41,7 +44,8 @@ class TraceRow(NamedTuple):
     """One row of `trace.csv`: an image after an iteration in which it took part.
 
     Iteration 0 is the start, without step: `t`, `step_size`, `line_search_trials` and
-    `descent_condition` (the cosine of the angle between grad f and the direction) are NaN.
+    `descent_condition` (the cosine of the angle between grad f and the direction) are NaN. So is
+    `psnr` without ground truth.
     """
 
     image: str
@@ -60,11 +64,11 @@ class TraceRow(NamedTuple):
 
 @dataclass(frozen=True)
 class MeasuredBatch:
-    """Images with their simulated measurements.
+    """Measurements, and the images that they are of as far as these are known.
 
     Attributes:
         names: one per image.
-        truth: the images (B, 1, H, W), float32.
+        truth: the images (B, 1, H, W), float32; None if the measurements are not simulated.
         y: noisy sinograms (B, 1, angles, detectors), lengths in pixels.
         sigma_y: standard deviation of their noise, (B,) float64.
         fbp: filtered back-projections of `y`, (B, 1, H, W).
@@ -72,7 +76,7 @@ class MeasuredBatch:
     """
 
     names: tuple[str, ...]
-    truth: Tensor
+    truth: Tensor | None
     y: Tensor
     sigma_y: Tensor
     fbp: Tensor

@@ -4,14 +4,14 @@ Observers are told what happens. Their time, and that of the metrics, is not a m
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from gnclightning.metrics import psnr, ssim
+from gnclightning import metrics
 from gnclightning.reconstruction.methods import Method, Outcome, Step
 from gnclightning.reconstruction.records import (
     BatchResult,
@@ -108,7 +108,7 @@ def _apply(method: Method, batch: MeasuredBatch, observers: Sequence[Observer]) 
     """Time a method on a batch; traced and measured with the stopwatch halted."""
     for observer in observers:
         observer.method_started(method.name)
-    watch = _Stopwatch(batch.truth.device)
+    watch = _Stopwatch(batch.y.device)
     trace: list[TraceRow] = []
 
     def callback(step: Step) -> None:
@@ -122,16 +122,14 @@ def _apply(method: Method, batch: MeasuredBatch, observers: Sequence[Observer]) 
     watch.go()
     outcome = method(batch, callback)
     watch.halt()
-    metrics = _metrics_rows(method.name, batch, outcome, watch.seconds / len(batch.names))
+    rows = _metrics_rows(method.name, batch, outcome, watch.seconds / len(batch.names))
     inspection = None if outcome.inspect is None else outcome.inspect()
-    return MethodResult(
-        method.name, outcome.x.cpu(), metrics, trace, outcome.certificate, inspection
-    )
+    return MethodResult(method.name, outcome.x.cpu(), rows, trace, outcome.certificate, inspection)
 
 
 def _trace_rows(method: str, batch: MeasuredBatch, step: Step) -> list[TraceRow]:
-    quality = psnr(step.x, batch.truth)[:, None]
-    table = torch.cat([step.values, quality], dim=1).tolist()
+    psnr = _quality(metrics.psnr, step.x, batch.truth)
+    table = torch.cat([step.values, psnr[:, None]], dim=1).tolist()
     rows = [
         TraceRow(name, method, step.number, *values)
         for name, values, active in zip(batch.names, table, step.active.tolist(), strict=True)
@@ -147,8 +145,8 @@ def _metrics_rows(
 ) -> list[MetricsRow]:
     columns = zip(
         batch.names,
-        psnr(outcome.x, batch.truth).tolist(),
-        ssim(outcome.x, batch.truth).tolist(),
+        _quality(metrics.psnr, outcome.x, batch.truth).tolist(),
+        _quality(metrics.ssim, outcome.x, batch.truth).tolist(),
         outcome.iterations.tolist(),
         outcome.network_evaluations.tolist(),
         outcome.operator_evaluations.tolist(),
@@ -161,10 +159,17 @@ def _metrics_rows(
     ]
 
 
+def _quality(
+    measure: Callable[[Tensor, Tensor], Tensor], x: Tensor, truth: Tensor | None
+) -> Tensor:
+    """(B,); NaN where there is nothing to compare with."""
+    return x.new_full((len(x),), torch.nan) if truth is None else measure(x, truth)
+
+
 def _on_cpu(batch: MeasuredBatch) -> MeasuredBatch:
     return replace(
         batch,
-        truth=batch.truth.cpu(),
+        truth=None if batch.truth is None else batch.truth.cpu(),
         y=batch.y.cpu(),
         sigma_y=batch.sigma_y.cpu(),
         fbp=batch.fbp.cpu(),

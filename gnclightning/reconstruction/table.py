@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from math import isnan
 from pathlib import Path
 from statistics import fmean
 
@@ -77,13 +78,17 @@ def _cells(rows: Sequence[MetricsRow]) -> list[str]:
     several = len(statuses) > 1
     return [
         label(rows[0].method),
-        f"{fmean(row.psnr for row in rows):.2f}",
-        f"{fmean(row.ssim for row in rows):.3f}",
+        _quality(fmean(row.psnr for row in rows), 2),
+        _quality(fmean(row.ssim for row in rows), 3),
         _count(fmean(row.iterations for row in rows)),
         _count(fmean(row.network_evaluations for row in rows)),
         f"{fmean(row.seconds for row in rows):.2f}",
         ", ".join(f"{n} {status}" if several else status for status, n in statuses.items()),
     ]
+
+
+def _quality(mean: float, digits: int) -> str:
+    return "" if isnan(mean) else f"{mean:.{digits}f}"
 
 
 def _count(mean: float) -> str:

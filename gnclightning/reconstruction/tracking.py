@@ -141,8 +141,10 @@ class Tracking(Observer):
             )
         for method in dict.fromkeys(row.method for row in rows):
             mine = [row for row in rows if row.method == method]
-            run.summary[f"psnr/{method}"] = fmean(row.psnr for row in mine)
-            run.summary[f"ssim/{method}"] = fmean(row.ssim for row in mine)
+            for name in ("psnr", "ssim"):
+                mean = fmean(getattr(row, name) for row in mine)
+                if not np.isnan(mean):
+                    run.summary[f"{name}/{method}"] = mean
         run.finish()
 
     @property
@@ -175,12 +177,10 @@ def _means(rows: Iterable[TraceRow], prefix: str, suffix: str = "") -> dict[str,
 
 
 def _pictures(batch: MeasuredBatch, x: Tensor) -> list[Any]:
-    """Truth and iterate side by side, of the first images."""
+    """Truth, if it is known, and iterate side by side, of the first images."""
     import wandb
 
-    count = min(len(batch.names), _MOST_IMAGES)
-    pairs = np.concatenate(
-        [batch.truth[:count, 0].cpu().numpy(), x[:count, 0].cpu().numpy()], axis=-1
-    )
-    pixels = (255 * np.nan_to_num(pairs).clip(0, 1)).round().astype(np.uint8)
+    parts = [x] if batch.truth is None else [batch.truth, x]
+    shown = np.concatenate([part[:_MOST_IMAGES, 0].cpu().numpy() for part in parts], axis=-1)
+    pixels = (255 * np.nan_to_num(shown).clip(0, 1)).round().astype(np.uint8)
     return [wandb.Image(p, caption=name) for p, name in zip(pixels, batch.names, strict=False)]

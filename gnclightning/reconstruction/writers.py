@@ -82,7 +82,7 @@ class RunFolder(Observer):
 
     def run_finished(self) -> None:
         """Draw the figures."""
-        for name, figure in zip(folder.FIGURE_NAMES, figures.draw(self._results), strict=True):
+        for name, figure in figures.draw(self._results).items():
             with replacing(self.path / folder.FIGURES / name) as temporary:
                 figure.savefig(temporary, bbox_inches="tight")
 
@@ -112,10 +112,12 @@ class RunFolder(Observer):
         """The data sets (N, ...) without channels, and their units."""
         batches = [result.batch for result in self._results]
         tensors = {
-            "ground_truth": [batch.truth for batch in batches],
             "sinogram": [self._geometry.pixel_size * batch.y for batch in batches],
             "fbp": [batch.fbp for batch in batches],
         }
+        truth = [batch.truth for batch in batches if batch.truth is not None]
+        if truth:
+            tensors = {"ground_truth": truth} | tensors
         for parts in zip(*(result.methods for result in self._results), strict=True):
             tensors[parts[0].method] = [part.x for part in parts]
         units = dict.fromkeys(tensors, self._units.intensity)

@@ -1,0 +1,138 @@
+"""From a `ReconstructConfig` to measurements: images or sinograms, their geometry and noise."""
+
+from dataclasses import replace
+from math import ceil, hypot, radians
+
+import torch
+
+from gnclightning.build_ldct import build_slice_images
+from gnclightning.config import ReconstructConfig
+from gnclightning.config.reconstruct import (
+    MOST_RAYS,
+    DemoDataConfig,
+    EllipsesDataConfig,
+    FolderDataConfig,
+    GeometryConfig,
+    LDCTDataConfig,
+    SinogramDataConfig,
+)
+from gnclightning.data.ellipses import phantoms
+from gnclightning.data.folder import read_images
+from gnclightning.data.images import ImageSet
+from gnclightning.data.intensity import IntensityMapping
+from gnclightning.data.samples import demo_images
+from gnclightning.data.sinograms import SinogramSet, read_sinograms
+from gnclightning.errors import UserError
+from gnclightning.memory import check_memory
+from gnclightning.operators import ParallelBeam2D, Radon, estimate_noise
+from gnclightning.reconstruction.measurement import Measured, Measurements, Simulated
+
+_ARRAYS = 4
+"""Images in memory for each image of a run: the truth and what three methods make of it."""
+
+
+def build_source(config: ReconstructConfig) -> ImageSet | SinogramSet:
+    """The images of the run, or measured sinograms in units of images in [0, 1], checked."""
+    data = config.data
+    if isinstance(data, SinogramDataConfig):
+        found = read_sinograms(data.path, data.count, data.key)
+        return found.divided_by(data.white * config.geometry.pixel_size)
+    return build_images(config)
+
+
+def with_noise_level(
+    config: ReconstructConfig, source: ImageSet | SinogramSet
+) -> ReconstructConfig:
+    """The settings with the noise level of measured sinograms, estimated if it is not given."""
+    if isinstance(source, ImageSet) or config.noise.level is not None:
+        return config
+    y = source.sinograms
+    levels = estimate_noise(y) / y.double().abs().mean((1, 2, 3))
+    relative = float(f"{float(levels.median()):.6g}")
+    return replace(config, noise=replace(config.noise, relative=relative))
+
+
+def build_images(config: ReconstructConfig) -> ImageSet:
+    """The images of the run, checked."""
+    match config.data:
+        case DemoDataConfig(count=count):
+            check_memory(_ARRAYS * count * 128**2 * 4, f"{count} images (data.count)")
+            return demo_images(count)
+        case EllipsesDataConfig(count=count, size=size, split=split, start=start):
+            what = f"{count} images of {size}x{size} pixels (data.count, data.size)"
+            check_memory(_ARRAYS * count * size**2 * 4, what)
+            indices = range(start, start + count)
+            stack = torch.from_numpy(phantoms(indices, 0, split, size))
+            return ImageSet(stack, tuple(f"ellipses[{n}]" for n in indices), tuple(indices))
+        case FolderDataConfig(path=path, count=count, key=key):
+            return read_images(
+                path, count, key, IntensityMapping(config.data.range, config.data.clip)
+            )
+        case LDCTDataConfig():
+            return build_slice_images(config.data, config.progress)
+        case _:
+            pass
+    raise AssertionError(config.data)
+
+
+def build_geometry(
+    config: GeometryConfig, image_shape: tuple[int, int], source: ImageSet | SinogramSet
+) -> ParallelBeam2D:
+    """The geometry; what is not given of the detector covers the image's diagonal.
+
+    Raises:
+        UserError: measured sinograms do not have its shape.
+    """
+    geometry = ParallelBeam2D.for_image(image_shape, config.angles, config.pixel_size, config.unit)
+    if config.degrees is not None:
+        geometry = replace(geometry, angles=tuple(radians(angle) for angle in config.degrees))
+    measured = isinstance(source, SinogramSet)
+    count, spacing = config.detector_count, config.detector_spacing
+    if count is None and spacing is not None:
+        count = source.detectors if measured else _bins(config, geometry, spacing)
+    if count is not None:
+        diagonal = hypot(*image_shape) * config.pixel_size
+        geometry = replace(
+            geometry, detector_count=count, detector_spacing=spacing or diagonal / count
+        )
+    if measured:
+        source.check_shape(*geometry.range_shape)
+    return geometry
+
+
+def _bins(config: GeometryConfig, geometry: ParallelBeam2D, spacing: float) -> int:
+    """As many as cover the image's diagonal."""
+    diagonal = hypot(*geometry.image_shape) * config.pixel_size
+    bins = diagonal / spacing
+    if not bins <= MOST_RAYS:
+        raise UserError(
+            f"expected geometry.detector_spacing of at least {diagonal / MOST_RAYS:.3g} "
+            f"{config.unit}, which gives {MOST_RAYS} bins across the image, got {spacing:g}"
+        )
+    return ceil(bins)
+
+
+def build_measurements(
+    config: ReconstructConfig, source: ImageSet | SinogramSet, operator: Radon
+) -> Measurements:
+    """What measures the images, or has measured them."""
+    noise, size = config.noise, config.geometry.pixel_size
+    start_seed = config.seed if config.start_seed is None else config.start_seed
+    if isinstance(source, ImageSet):
+        return Simulated(
+            source,
+            operator,
+            relative=noise.relative if noise.absolute is None else None,
+            absolute=None if noise.absolute is None else noise.absolute / size,
+            noise_seed=config.seed if noise.seed is None else noise.seed,
+            start_seed=start_seed,
+            filter=config.fbp.filter,
+        )
+    assert isinstance(config.data, SinogramDataConfig)
+    if noise.absolute is None:
+        assert noise.relative is not None
+        sigma_y = noise.relative * source.sinograms.double().abs().mean((1, 2, 3))
+    else:
+        level = noise.absolute / (size * config.data.white)
+        sigma_y = torch.full((len(source),), level, dtype=torch.float64)
+    return Measured(source, operator, sigma_y, start_seed, config.fbp.filter)

@@ -1,0 +1,159 @@
+"""Measured sinograms: read, checked against the geometry, reconstructed without ground truth."""
+
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from gnclightning.cli import reconstruct
+from gnclightning.config import load_reconstruct_config
+from gnclightning.operators import ParallelBeam2D
+from run_folders import arrays, column, refused_in_one_line, run, settings, table
+
+UNITS = ("geometry.pixel_size=0.5", "geometry.unit=mm")
+
+
+@pytest.fixture(scope="module")
+def simulated(prior, tmp_path_factory) -> Path:
+    """A run whose noisy sinograms the tests take for measured ones."""
+    folder = tmp_path_factory.mktemp("run")
+    return run(prior, folder, "methods=[]", "solver.t_min=0.025", *UNITS)
+
+
+def noise_of(folder: Path) -> list[float]:
+    with h5py.File(folder / "reconstructions.h5") as file:
+        return [float(sigma) for sigma in file.attrs["sigma_y"]]
+
+
+def measured(path: Path, *more: str) -> tuple[str, ...]:
+    return ("data.name=sinogram", f"data.path={path}", *more)
+
+
+def written(tmp_path: Path, array: np.ndarray) -> Path:
+    path = tmp_path / "scan.npy"
+    np.save(path, array)
+    return path
+
+
+class TestRuns:
+    def test_the_same_sinogram_gives_the_same_image(self, simulated, prior, tmp_path):
+        """Of the first image, whose number its random start belongs to."""
+        data = measured(simulated / "reconstructions.h5", "data.key=sinogram", "data.count=1")
+        level = f"noise.absolute={noise_of(simulated)[0]}"
+        found = run(prior, tmp_path, "methods=[]", "solver.t_min=0.025", *UNITS, level, data=data)
+        ours, theirs = arrays(found), arrays(simulated)
+        np.testing.assert_allclose(ours["sinogram"], theirs["sinogram"][:1], rtol=1e-6)
+        np.testing.assert_allclose(
+            ours["preconditioned"], theirs["preconditioned"][:1], rtol=0, atol=1e-4
+        )
+
+    def test_attenuation_per_length_is_scaled_to_the_range_of_the_prior(
+        self, simulated, prior, tmp_path
+    ):
+        y = 0.02 * arrays(simulated)["sinogram"]
+        data = measured(written(tmp_path, y), "data.white=0.02", "data.count=2")
+        relative = "noise.relative=0.1"
+        found = run(prior, tmp_path / "white", "methods=[]", relative, *UNITS, data=data)
+        plain = measured(written(tmp_path, y / 0.02), "data.count=2")
+        expected = run(prior, tmp_path / "plain", "methods=[]", relative, *UNITS, data=plain)
+        np.testing.assert_allclose(
+            arrays(found)["preconditioned"], arrays(expected)["preconditioned"], rtol=0, atol=1e-4
+        )
+
+    def test_without_ground_truth_there_is_everything_but_quality(self, simulated, prior, tmp_path):
+        data = measured(simulated / "reconstructions.h5", "data.key=sinogram")
+        found = run(prior, tmp_path, *UNITS, data=data)
+        assert set(arrays(found)) == {"sinogram", "fbp", "tv", "preconditioned"}
+        rows = table(found / "metrics.csv")
+        assert len(rows) == 3 * 3
+        assert {(row["psnr"], row["ssim"]) for row in rows} == {("", "")}
+        assert {row["psnr"] for row in table(found / "trace.csv")} == {""}
+        objectives = column(found / "trace.csv", "objective", image="reconstructions[0]")
+        assert objectives[-1] < objectives[0]
+        methods = json.loads((found / "summary.json").read_text())["methods"]
+        assert methods["preconditioned"]["psnr"] == {"mean": None, "std": None}
+        assert methods["preconditioned"]["certificate"]["descent_share"] > 0
+        drawn = {path.name for path in (found / "figures").iterdir()}
+        assert drawn == {"reconstructions.png", "convergence.png"}
+
+    def test_the_noise_level_is_estimated_and_written_down(self, simulated, prior, tmp_path):
+        data = measured(simulated / "reconstructions.h5", "data.key=sinogram")
+        found = run(prior, tmp_path, "methods=[]", *UNITS, data=data)
+        config = load_reconstruct_config(found / "config.yaml")
+        assert config.noise.relative == pytest.approx(0.1, rel=0.2)
+        sigma = np.array(noise_of(found))
+        sizes = np.abs(arrays(found)["sinogram"]).mean((1, 2))
+        np.testing.assert_allclose(sigma, config.noise.relative * sizes, rtol=1e-5)
+
+    def test_angles_of_ones_own(self, simulated, prior, tmp_path):
+        """The usual angles in another order, with the rows of the sinogram in that order."""
+        order = np.random.default_rng(0).permutation(20)
+        y = arrays(simulated)["sinogram"][:, order]
+        degrees = ",".join(f"{(n + 0.5) * 9:g}" for n in order)
+        more = ("methods=[fbp]", "noise.relative=0.1", f"geometry.degrees=[{degrees}]", *UNITS)
+        data = measured(written(tmp_path, y), "data.count=1")
+        found = run(prior, tmp_path / "run", *more, data=data)
+        with h5py.File(found / "reconstructions.h5") as file:
+            angles = file.attrs["geometry_angles"]
+        usual = np.array(ParallelBeam2D.for_image(32, 20).angles)
+        np.testing.assert_allclose(angles, usual[order], rtol=1e-12)
+
+
+@pytest.fixture
+def refused(prior, tmp_path, capsys):
+    """Checks that sinograms are refused with one line that holds all parts, before any work."""
+
+    def check(y: np.ndarray, *overrides: str, parts: tuple[str, ...]) -> None:
+        output = tmp_path / "output"
+        data = measured(written(tmp_path, y))
+        arguments = settings(prior, output, *overrides, data=data)
+        refused_in_one_line(capsys, arguments, output, parts)
+
+    return check
+
+
+class TestBadInput:
+    def test_another_number_of_angles(self, refused):
+        y = np.ones((3, 21, 47), np.float32)
+        parts = ("scan[0]", "20 angles x 47 detector bins", "got 21 x 47", "geometry.degrees")
+        refused(y, parts=parts)
+
+    def test_another_number_of_bins(self, refused):
+        y = np.ones((20, 50), np.float32)
+        refused(y, parts=("scan", "got 20 x 50", "geometry.detector_spacing"))
+        refused(y, "geometry.degrees=[0,90]", parts=("expected 2 angles", "got 20 x 50"))
+
+    def test_axes_that_are_swapped(self, refused):
+        refused(np.ones((47, 20), np.float32), parts=("got 47 x 20", "swap the axes"))
+
+    def test_other_units(self, refused):
+        y = np.full((20, 47), 40.0, np.float32)
+        parts = ("mean", "data.white=VALUE", "geometry.pixel_size")
+        refused(y, "noise.relative=0.1", parts=parts)
+        refused(-y, "noise.relative=0.1", parts=("[0, 1]", "mean -"))
+
+    @pytest.mark.parametrize("value", [np.nan, np.inf])
+    def test_values_that_are_not_finite(self, refused, value):
+        y = np.ones((20, 47), np.float32)
+        y[3, 4] = value
+        refused(y, parts=("sinogram scan", "1 NaN or infinite of 940"))
+
+    def test_zeros(self, refused):
+        refused(np.zeros((20, 47), np.float32), parts=("line integrals", "only zeros"))
+
+    def test_missing(self, prior, tmp_path, capsys):
+        data = measured(tmp_path / "none.npy")
+        assert reconstruct(settings(prior, tmp_path / "output", data=data)) == 2
+        assert "expected sinograms at" in capsys.readouterr().err
+
+    def test_no_path(self, capsys):
+        assert reconstruct(["data.name=sinogram"]) == 2
+        err = capsys.readouterr().err
+        assert err.startswith("error: data.path is required, give data.path=VALUE: ")
+        assert "sinograms (angles, detectors)" in err
+
+    def test_too_few_bins_to_estimate_noise(self, refused):
+        y = np.ones((20, 4), np.float32)
+        refused(y, "geometry.detector_count=4", parts=("5 detector bins", "noise.relative"))
