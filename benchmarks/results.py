@@ -32,12 +32,13 @@ BEGIN, END = "<!-- begin generated -->", "<!-- end generated -->"
 TEST_SET = ["data.name=ellipses", "overwrite=true", "logger.mode=disabled"]
 COMMANDS: dict[str, list[str]] = {
     "preconditioned": ["data.count=100"],
-    "gnc_flow": ["data.count=8", "solver.name=gnc_flow", "methods=[]"],
-    "gradient_like": ["data.count=8", "solver.name=gradient_like", "methods=[]"],
-    "gradient_descent": ["data.count=8", "solver.name=gradient_descent", "methods=[]"],
-    "noise_20": ["data.count=8", "noise.relative=0.2"],
-    "noise_5": ["data.count=8", "noise.relative=0.05"],
-    "noise_1": ["data.count=8", "noise.relative=0.01"],
+    "gnc_flow": ["data.count=32", "solver.name=gnc_flow", "methods=[]"],
+    "gradient_like": ["data.count=32", "solver.name=gradient_like", "methods=[]"],
+    "gradient_descent": ["data.count=32", "solver.name=gradient_descent", "methods=[]"],
+    "noise_20": ["data.count=16", "noise.relative=0.2"],
+    "noise_5": ["data.count=16", "noise.relative=0.05"],
+    "noise_1": ["data.count=16", "noise.relative=0.01"],
+    "noise_0.1": ["data.count=16", "noise.relative=0.001"],
     "batch_1": ["data.count=4", "batch_size=1"],
     "batch_8": ["data.count=8", "batch_size=8"],
 }

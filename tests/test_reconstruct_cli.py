@@ -227,10 +227,16 @@ class TestFolders:
         self.check(capsys, settings(prior, tmp_path / "run"), *parts)
 
     def test_too_little_space(self, prior, tmp_path, capsys, monkeypatch):
-        monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=5_000_000))
+        usage = SimpleNamespace(total=10_000_000, free=5_000_000)
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
         parts = ("MB free in", "got 5 MB", "free some space")
         self.check(capsys, settings(prior, tmp_path / "run"), *parts)
         assert not (tmp_path / "run").exists()
+
+    @pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc here")
+    def test_a_file_system_without_space_of_its_own(self, prior, capsys):
+        parts = ("/proc/x", "can be written to", "output=FOLDER")
+        self.check(capsys, settings(prior, Path("/proc/x")), *parts)
 
     def test_a_disk_that_fills_up_while_running(self, prior, tmp_path, capsys, monkeypatch):
         replace = os.replace

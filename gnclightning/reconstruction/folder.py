@@ -97,11 +97,12 @@ def _existing(folder: Path) -> Path:
 
 def _check_space(folder: Path, size: int) -> None:
     existing = _existing(folder)
-    free = shutil.disk_usage(existing).free
-    if free < size:
+    usage = shutil.disk_usage(existing)
+    # File systems without any space, such as /proc, refuse to write for reasons of their own.
+    if usage.total > 0 and usage.free < size:
         raise UserError(
             f"expected {_megabytes(size)} free in {existing} for the run folder, got "
-            f"{_megabytes(free)}: free some space, {_CHOOSE}"
+            f"{_megabytes(usage.free)}: free some space, {_CHOOSE}"
         )
 
 
