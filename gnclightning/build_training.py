@@ -2,8 +2,8 @@
 
 import logging
 import warnings
-from dataclasses import asdict, replace
-from operator import le
+from dataclasses import asdict
+from difflib import get_close_matches
 from pathlib import Path
 
 import lightning as L
@@ -19,36 +19,25 @@ from lightning.pytorch.callbacks import (
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from lightning.pytorch.strategies import StrategyRegistry
 from lightning.pytorch.utilities import rank_zero_only
+from rich.console import Console
 from torch import Tensor
 
 from gnclightning.build_ldct import build_slices
+from gnclightning.build_prior import build_metadata, build_prior, build_teacher
 from gnclightning.config import TrainConfig, from_yaml_text, save
 from gnclightning.config.train import (
     EllipsesTrainDataConfig,
-    EnergyPriorConfig,
     FolderTrainDataConfig,
     LDCTTrainDataConfig,
     LognormalTimesConfig,
+    LogUniformTimesConfig,
     PowerTimesConfig,
     TimeSamplingConfig,
-    VEConfig,
-    VPConfig,
 )
 from gnclightning.data.intensity import IntensityMapping
 from gnclightning.errors import UserError
-from gnclightning.losses import LognormalTimes, PowerTimes, TimeSampling
-from gnclightning.networks import UNet, UNetConfig
-from gnclightning.priors import (
-    RANGE,
-    Form,
-    NetworkEnergy,
-    NetworkPrior,
-    NetworkScore,
-    PriorMetadata,
-    load_prior,
-)
+from gnclightning.losses import LognormalTimes, LogUniformTimes, PowerTimes, TimeSampling
 from gnclightning.reconstruction.folder import probe_folder
-from gnclightning.sde import SDE, VESDE, VPSDE
 from gnclightning.tracking import check_mode, open_logger
 from gnclightning.training.callbacks import PriorExport, ReconstructionCallback, ValidationProblem
 from gnclightning.training.data import EllipsesDataModule, FolderDataModule, ImageDataModule
@@ -77,7 +66,7 @@ def run_training(config: TrainConfig) -> None:
     data = build_data(config)
     prior = build_prior(config)
     prior.network.check_size(data.image_shape)
-    module = DenoisingModule(prior, build_plan(config))
+    module = DenoisingModule(prior, build_plan(config), build_teacher(config, data))
     if resume is not None:
         _check_resumable(resume, module, config)
     probe_folder(output, RUN_SIZE * sum(p.nbytes for p in prior.parameters()))
@@ -92,7 +81,11 @@ def run_training(config: TrainConfig) -> None:
     tracked = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
     for logger in tracked:
         logger.log_hyperparams(asdict(config))
+    console = Console(quiet=not trainer.is_global_zero)
+    if resume is not None:
+        console.print(f"going on from {resume}", highlight=False, soft_wrap=True)
     trainer.fit(module, data, ckpt_path=resume, weights_only=True)
+    console.print(f"weights: {output / WEIGHTS}", highlight=False, soft_wrap=True)
     for logger in tracked:
         # The end of the process would do it too; a notebook's process goes on.
         logger.experiment.finish()
@@ -106,54 +99,9 @@ def _quieten_lightning() -> None:
         r"Checkpoint directory .* exists and is not empty",
         r"The '?(train|val)_dataloader'? does not have many workers",
         r"The dirpath has changed from",
+        r"The number of training batches .* is smaller than the logging interval",
     ):
         warnings.filterwarnings("ignore", message=remark)
-
-
-def build_sde(config: TrainConfig) -> SDE:
-    """The forward diffusion."""
-    match config.sde:
-        case VPConfig(beta_min=low, beta_max=high):
-            return VPSDE(low, high)
-        case VEConfig(sigma_min=low, sigma_max=high):
-            return VESDE(low, high)
-    raise AssertionError(config.sde)
-
-
-def build_prior(config: TrainConfig) -> NetworkPrior:
-    """A fresh prior, or one with the weights of `config.init`."""
-    n = config.network
-    shape = UNetConfig(n.channels, n.multipliers, n.blocks, n.unshuffle, n.shell, n.embedding)
-    network = UNet(shape)
-    kind = NetworkEnergy if isinstance(config.prior, EnergyPriorConfig) else NetworkScore
-    prior = kind(build_sde(config), network, Form(config.prior.form))
-    if config.init is not None:
-        _warm_start(prior, config.init)
-    return prior
-
-
-def _warm_start(prior: NetworkPrior, path: str) -> None:
-    """Copy the weights of another prior of the same diffusion and network.
-
-    The network may have more blocks than that of `path`: fresh ones are the identity, so that the
-    deeper network starts with the same values.
-    """
-    source, _ = load_prior(path)
-    wanted, found = prior.network.config, source.network.config
-    if len(found.blocks) == len(wanted.blocks) and all(map(le, found.blocks, wanted.blocks)):
-        found = replace(found, blocks=wanted.blocks)
-    pairs = {
-        "network": (wanted.to_dict(), found.to_dict()),
-        "sde": (prior.sde.to_dict(), source.sde.to_dict()),
-        "prior.form": (prior.form.value, source.form.value),
-    }
-    for name, (wanted, found) in pairs.items():
-        if wanted != found:
-            raise UserError(
-                f"init={path} has another {name}: expected {wanted}, got {found}; "
-                f"set {name} to what the weights were trained with"
-            )
-    prior.network.load_state_dict(prior.network.state_dict() | source.network.state_dict())
 
 
 def build_data(config: TrainConfig) -> ImageDataModule:
@@ -188,6 +136,7 @@ def build_plan(config: TrainConfig) -> TrainingPlan:
         warmup=optimizer.warmup_steps,
         times=build_times(times),
         excess_share=times.excess_share,
+        min_snr=times.weighting == "min_snr",
         seed=config.seed,
     )
 
@@ -199,7 +148,13 @@ def build_times(config: TimeSamplingConfig) -> TimeSampling:
             return PowerTimes(t_min, skew)
         case LognormalTimesConfig(t_min=t_min, median=median, spread=spread):
             return LognormalTimes(median, spread, t_min)
+        case LogUniformTimesConfig(t_min=t_min):
+            return LogUniformTimes(t_min)
     raise AssertionError(config)
+
+
+def _choice(given: str, names: list[str]) -> str:
+    return next(iter(get_close_matches(given, names, n=1)), "auto, or ddp for several devices")
 
 
 def build_trainer(config: TrainConfig, data: ImageDataModule, output: Path) -> L.Trainer:
@@ -209,7 +164,7 @@ def build_trainer(config: TrainConfig, data: ImageDataModule, output: Path) -> L
     if t.strategy not in names:
         raise UserError(
             f"trainer.strategy: expected auto, ddp, fsdp or another of Lightning's strategies, got "
-            f"{t.strategy!r}: choose among {', '.join(names)}"
+            f"{t.strategy!r}: choose {_choice(t.strategy, names)}"
         )
     return L.Trainer(
         default_root_dir=output,
@@ -263,48 +218,6 @@ def _callbacks(config: TrainConfig, data: ImageDataModule, output: Path) -> list
     return callbacks
 
 
-def build_metadata(config: TrainConfig, data: ImageDataModule) -> PriorMetadata:
-    """The description that travels with the weights."""
-    metadata = PriorMetadata(
-        image_shape=data.image_shape,
-        # Ellipses of all positions and orientations alike; of others nothing is known.
-        symmetric=isinstance(config.data, EllipsesTrainDataConfig),
-        training={
-            "data": config.data.name,
-            "parametrisation": config.prior.parametrisation,
-            "initialised_from": _origin(config.init),
-            "times": asdict(config.time_sampling),
-            "ema_decay": config.ema.decay,
-            "precision": config.trainer.precision,
-        },
-    )
-    if isinstance(config.data, FolderTrainDataConfig):
-        return _describe_folder(metadata, config.data)
-    if isinstance(data, LDCTDataModule):
-        return data.describe(metadata)
-    return metadata
-
-
-def _describe_folder(metadata: PriorMetadata, data: FolderTrainDataConfig) -> PriorMetadata:
-    """Add the units, and the values of the files that became 0 and 1 if these were given."""
-    unit = data.intensity_unit
-    if data.range is not None:
-        low, high = data.range
-        unit = f"fraction of the range from {low:g} to {high:g} ({unit})"
-    return replace(
-        metadata,
-        pixel_size=data.pixel_size,
-        length_unit=data.unit,
-        intensity_unit=unit,
-        training={**metadata.training, RANGE: data.range},
-    )
-
-
-def _origin(init: str | None) -> object:
-    """How the weights that training started from were trained."""
-    return None if init is None else load_prior(init)[1].training
-
-
 def _loggers(config: TrainConfig, output: Path) -> list[Logger]:
     # A new version for each start: Lightning would delete what was logged before a resumption.
     csv = CSVLogger(output, name="logs")
@@ -320,7 +233,7 @@ def _loggers(config: TrainConfig, output: Path) -> list[Logger]:
         return [csv]
 
 
-_KEPT = ("sde", "network", "prior", "data", "init", "optimizer", "time_sampling", "ema")
+_KEPT = ("sde", "network", "prior", "data", "init", "teacher", "optimizer", "time_sampling", "ema")
 """Settings that a resumed run shares with the one that it goes on from."""
 
 

@@ -12,7 +12,13 @@ from gnclightning.tensors import expand
 
 
 def denoising_score_matching(
-    prior: Prior, sde: SDE, x: Tensor, t: Tensor, noise: Tensor, excess: Tensor | None = None
+    prior: Prior,
+    sde: SDE,
+    x: Tensor,
+    t: Tensor,
+    noise: Tensor,
+    excess: Tensor | None = None,
+    teacher: Prior | None = None,
 ) -> Tensor:
     """nu_t^2 |score(x_t,t) - grad log p_t(x_t|x_0)|^2, mean over pixels; (B,).
 
@@ -31,11 +37,15 @@ def denoising_score_matching(
         t: times (B,).
         noise: standard normal, like `x`.
         excess: s >= 1, (B,); 1 if not given.
+        teacher: a prior whose score takes the place of -s noise / nu_t (distillation): the error is
+            then 0 for a prior that has learnt all it knows.
     """
     s = torch.ones_like(t) if excess is None else excess
     noise = expand(s, noise) * noise
-    score = prior.score(sde.perturb(x, t, noise), t)
-    error = (expand(sde.std(t), x) * score + noise).square().flatten(1).mean(1)
+    noisy, std = sde.perturb(x, t, noise), expand(sde.std(t), x)
+    if teacher is not None:
+        noise = -std * teacher.score(noisy, t).detach()
+    error = (std * prior.score(noisy, t) + noise).square().flatten(1).mean(1)
     return error / s**2
 
 
@@ -84,6 +94,36 @@ class LognormalTimes:
         normal = torch.special.ndtri(_strata(count, generator).double())
         ratio = self.median * torch.exp(self.spread * normal)
         return sde.time_of(ratio).clamp(self.t_min, 1.0).float()
+
+
+@dataclass(frozen=True)
+class LogUniformTimes:
+    """Times whose noise-to-signal ratio nu_t / gamma_t is log-uniform: all levels alike.
+
+    Attributes:
+        t_min: smallest time; the largest is 1.
+    """
+
+    t_min: float = 1e-5
+
+    def __call__(self, sde: SDE, count: int, generator: torch.Generator | None = None) -> Tensor:
+        """See `TimeSampling`."""
+        ends = torch.tensor([self.t_min, 1.0], dtype=torch.float64)
+        low, high = sde.noise_to_signal(ends).log()
+        ratio = torch.exp(low + (high - low) * _strata(count, generator).double())
+        return sde.time_of(ratio).clamp(self.t_min, 1.0).float()
+
+
+_SNR_CAP = 5.0
+
+
+def min_snr_weight(sde: SDE, t: Tensor) -> Tensor:
+    """min(1, 5 / SNR) with SNR = (gamma_t / nu_t)^2, (B,) (Hang et al. 2023, "Min-SNR-gamma").
+
+    In terms of the denoised image this is a weight of min(SNR, 5): small noise counts for less
+    than it does in the error of the noise.
+    """
+    return (_SNR_CAP * sde.noise_to_signal(t) ** 2).clamp(max=1.0)
 
 
 def _strata(count: int, generator: torch.Generator | None) -> Tensor:

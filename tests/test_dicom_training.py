@@ -8,7 +8,8 @@ import torch
 from dicom_trees import write_series
 from gnclightning import build_reconstruction, cli
 from gnclightning.build_ldct import build_slice_images, build_slices
-from gnclightning.build_training import build_data, build_metadata
+from gnclightning.build_prior import build_metadata
+from gnclightning.build_training import build_data
 from gnclightning.config import load_reconstruct_config, load_train_config
 from gnclightning.data.dicom.dataset import CachedSlices
 from gnclightning.errors import UserError

@@ -7,9 +7,11 @@ import torch
 
 from gnclightning.losses import (
     LognormalTimes,
+    LogUniformTimes,
     PowerTimes,
     denoising_score_matching,
     excess_noise,
+    min_snr_weight,
 )
 from gnclightning.priors import (
     GaussianMixture,
@@ -104,6 +106,29 @@ def test_times_hold_one_draw_of_each_stratum():
     skewed = PowerTimes(1e-5, 3.0)(sde, 4096, torch.Generator().manual_seed(0))
     assert skewed.min() >= 1e-5
     assert skewed.median().item() == pytest.approx(0.125, abs=0.01)
+
+
+@pytest.mark.parametrize("sde", [VPSDE(), VESDE()])
+def test_loguniform_times_visit_each_part_of_the_levels_once(sde):
+    t = LogUniformTimes(1e-3)(sde, 256, torch.Generator().manual_seed(0))
+    logs = sde.noise_to_signal(t.double()).log()
+    low, high = sde.noise_to_signal(torch.tensor([1e-3, 1.0], dtype=torch.float64)).log()
+    strata = (256 * (logs - low) / (high - low)).sort().values
+    # float32 times resolve a stratum's end to a thousandth of it
+    offset = strata - torch.arange(256)
+    assert offset.min() > -1e-2
+    assert offset.max() < 1 + 1e-2
+    assert t.dtype == torch.float32
+
+
+def test_min_snr_weighs_the_denoised_image_by_at_most_five():
+    """The error of D = (x + nu^2 score) / gamma is (nu / gamma)^2 times that of the noise."""
+    sde = VPSDE()
+    t = torch.tensor([1e-3, 0.1, 0.3, 1.0], dtype=torch.float64)
+    snr = (sde.mean_scale(t) / sde.std(t)) ** 2
+    weight_of_image = min_snr_weight(sde, t) * snr
+    torch.testing.assert_close(weight_of_image, snr.clamp(max=5.0))
+    assert (snr[0] > 5) & (snr[-1] < 5)
 
 
 @pytest.mark.parametrize("sde", [VPSDE(), VESDE()])

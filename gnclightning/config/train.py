@@ -158,6 +158,9 @@ class TimeSamplingConfig(Section):
     excess_share: float = bounded(0.5, ">= 0, < 1")
     """Share of images with more noise than level t: they make the energy grow away from the data,
     which line searches rely on; 0 is plain denoising score matching."""
+    weighting: Literal["noise", "min_snr"] = "noise"
+    """Weight of a level in the loss: noise 1, for the error of the noise, as in the paper; min_snr
+    min(1, 5 nu_t^2 / gamma_t^2), less for small noise."""
 
 
 @dataclass(kw_only=True)
@@ -178,6 +181,13 @@ class LognormalTimesConfig(TimeSamplingConfig):
     """Median of the ratio nu_t / gamma_t."""
     spread: float = bounded(1.2, "> 0")
     """Standard deviation of its logarithm."""
+
+
+@dataclass(kw_only=True)
+class LogUniformTimesConfig(TimeSamplingConfig):
+    """Times whose noise-to-signal ratio is log-uniform between those of t_min and 1."""
+
+    name: str = "loguniform"
 
 
 @dataclass(kw_only=True)
@@ -244,6 +254,8 @@ class TrainConfig(Section):
     init: str | None = None
     """Weights to start from: for an energy a score's, prior.safetensors of its run folder; null:
     random ones."""
+    teacher: str | None = None
+    """Weights of a score that is learnt in place of the noise (distillation); null: the noise."""
     seed: int = bounded(0, SEEDS)
     """Seed of weights, times and noise."""
     progress: bool = True
@@ -260,7 +272,8 @@ class TrainConfig(Section):
     )
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     time_sampling: TimeSamplingConfig = field(
-        default_factory=PowerTimesConfig, metadata=one_of(PowerTimesConfig, LognormalTimesConfig)
+        default_factory=PowerTimesConfig,
+        metadata=one_of(PowerTimesConfig, LognormalTimesConfig, LogUniformTimesConfig),
     )
     ema: EMAConfig = field(default_factory=EMAConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)

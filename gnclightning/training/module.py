@@ -14,6 +14,7 @@ from gnclightning.losses import (
     TimeSampling,
     denoising_score_matching,
     excess_noise,
+    min_snr_weight,
 )
 from gnclightning.priors import NetworkPrior
 from gnclightning.priors.base import Prior
@@ -37,6 +38,7 @@ class TrainingPlan:
         warmup: steps of linear warm-up.
         times: draws the times of the loss.
         excess_share: see `losses.excess_noise`.
+        min_snr: whether to weigh levels by `losses.min_snr_weight`, or all alike.
         seed: seed of times and noise; step k of a run draws the same whether resumed or not.
     """
 
@@ -46,6 +48,7 @@ class TrainingPlan:
     warmup: int = 100
     times: TimeSampling = field(default_factory=PowerTimes)
     excess_share: float = 0.5
+    min_snr: bool = False
     seed: int = 0
 
     def lr_factor(self, step: int) -> float:
@@ -62,40 +65,70 @@ class DenoisingModule(L.LightningModule):
     Args:
         prior: a `NetworkScore` or `NetworkEnergy`.
         plan: see `TrainingPlan`.
+        teacher: a trained prior whose score `prior` is to have; None: that of the noise.
     """
 
-    def __init__(self, prior: NetworkPrior, plan: TrainingPlan):
+    def __init__(
+        self, prior: NetworkPrior, plan: TrainingPlan, teacher: NetworkPrior | None = None
+    ):
         super().__init__()
         self.prior = prior
         self.plan = plan
+        # In a list it is no part of this module: neither checkpoints nor optimisers see it.
+        self._teachers = [] if teacher is None else [teacher.requires_grad_(False).eval()]
 
     def _loss(
         self,
         x: Tensor,
         t: Tensor,
-        generator: torch.Generator,
+        noise: Tensor,
         excess: Tensor | None = None,
+        teacher: NetworkPrior | None = None,
     ) -> Tensor:
-        noise = torch.randn(x.shape, generator=generator).to(x)
         excess = None if excess is None else excess.to(x)
         assert isinstance(self.prior, Prior)
-        return denoising_score_matching(self.prior, self.prior.sde, x, t.to(x), noise, excess)
+        assert teacher is None or isinstance(teacher, Prior)
+        return denoising_score_matching(
+            self.prior, self.prior.sde, x, t.to(x), noise.to(x), excess, teacher
+        )
+
+    def on_fit_start(self) -> None:
+        """Bring the teacher to this device."""
+        for teacher in self._teachers:
+            teacher.to(self.device)
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
-        """Mean loss of one batch at stratified times, of which some images exceed the noise."""
-        generator = _generator(self.plan.seed, self.global_rank, self.global_step, batch_idx)
-        t = self.plan.times(self.prior.sde, len(batch), generator)
-        excess = excess_noise(self.prior.sde, t, self.plan.excess_share, generator)
-        loss = self._loss(batch, t, generator, excess).mean()
-        self.log("train/loss", loss, prog_bar=True)
+        """Mean loss of one batch at stratified times, of which some images exceed the noise.
+
+        Times are stratified over the batches of all devices, and each image's noise is its own:
+        however many devices share a batch, they draw what one device would for all of it.
+        """
+        sde, count, rank = self.prior.sde, len(batch), self.global_rank
+        key = (self.plan.seed, self.global_step, batch_idx)
+        generator = _generator(*key)
+        t = self.plan.times(sde, count * self.trainer.world_size, generator)
+        excess = excess_noise(sde, t, self.plan.excess_share, generator)
+        mine = slice(rank * count, (rank + 1) * count)
+        noise = torch.stack(
+            [
+                torch.randn(image.shape, generator=_generator(*key, number))
+                for number, image in enumerate(batch, start=rank * count)
+            ]
+        )
+        teacher = next(iter(self._teachers), None)
+        losses = self._loss(batch, t[mine], noise, excess[mine], teacher)
+        if self.plan.min_snr:
+            losses = losses * min_snr_weight(sde, t[mine].to(losses))
+        loss = losses.mean()
+        self.log("train/loss", loss, prog_bar=True, sync_dist=True)
         return loss
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
         """Mean loss at fixed times and noise: the same numbers for the same weights."""
         losses: list[Tensor] = []
         for t in VALIDATION_TIMES:
-            generator = _generator(self.plan.seed, self.global_rank, batch_idx, -1)
-            loss = self._loss(batch, torch.full((len(batch),), t), generator).mean()
+            noise = torch.randn(batch.shape, generator=_generator(self.plan.seed, batch_idx, -1))
+            loss = self._loss(batch, torch.full((len(batch),), t), noise).mean()
             self.log(f"val/loss_t={t:g}", loss, batch_size=len(batch), sync_dist=True)
             losses.append(loss)
         mean = torch.stack(losses).mean()
