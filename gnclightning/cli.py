@@ -8,9 +8,12 @@ import argparse
 import errno
 import os
 import shutil
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, NoReturn, TypeVar
@@ -88,7 +91,8 @@ def reconstruct(arguments: Sequence[str] | None = None) -> int:
         arguments: those of the command line; None takes them from `sys.argv`.
 
     Returns:
-        The exit status: 0, 2 after a mistake that the user can mend, 130 after an interruption.
+        The exit status: 0, 2 after a mistake that the user can mend, 130 after an interruption by
+        Ctrl-C, 143 by SIGTERM.
     """
     program = Program(
         ReconstructConfig,
@@ -173,7 +177,8 @@ def main(program: Program[ConfigT], arguments: Sequence[str]) -> int:
         The exit status, see `reconstruct`.
     """
     try:
-        _run(program, arguments)
+        with _told_to_stop():
+            _run(program, arguments)
     except (UserError, OSError, MemoryError) as error:
         if "--debug" in arguments:
             traceback.print_exc()
@@ -185,14 +190,39 @@ def main(program: Program[ConfigT], arguments: Sequence[str]) -> int:
             traceback.print_exc()
         reason = MemoryError(str(error).partition("\n")[0])
         return _complain(f"error: {_describe(reason)}", status=2)
-    except KeyboardInterrupt:
-        return _complain(f"interrupted: {program.interrupted}", status=130)
+    except KeyboardInterrupt as interruption:
+        return _stop(program, interruption)
     except SystemExit as leaving:
         # Lightning's Trainer turns the interruption of a fit into SystemExit(1).
         if not isinstance(leaving.__context__, KeyboardInterrupt):
             raise
-        return _complain(f"interrupted: {program.interrupted}", status=130)
+        return _stop(program, leaving.__context__)
     return 0
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, which schedulers send, ends a program as Ctrl-C does."""
+
+
+@contextmanager
+def _told_to_stop() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def terminate(*_: object) -> NoReturn:
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _stop(program: Program[ConfigT], interruption: KeyboardInterrupt) -> int:
+    sign = signal.SIGTERM if isinstance(interruption, _Terminated) else signal.SIGINT
+    return _complain(f"interrupted: {program.interrupted}", status=128 + sign)
 
 
 def _out_of_memory(error: RuntimeError) -> bool:

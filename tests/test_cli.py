@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 import tomllib
@@ -179,6 +180,15 @@ class TestInterruption:
         run_with(work)
         assert train([]) == 130
         assert capsys.readouterr().err.startswith("interrupted: the last checkpoint is kept")
+
+    @pytest.mark.parametrize("program", [reconstruct, train])
+    def test_a_scheduler_s_signal_is_an_interruption(self, run_with, capsys, program):
+        """And it ends a program only while one runs."""
+        before = signal.getsignal(signal.SIGTERM)
+        run_with(lambda config: signal.raise_signal(signal.SIGTERM))
+        assert program([]) == 143
+        assert capsys.readouterr().err.startswith("interrupted: ")
+        assert signal.getsignal(signal.SIGTERM) is before
 
     def test_another_exit_is_left_alone(self, run_with):
         run_with(_raising(SystemExit(3)))
