@@ -44,6 +44,31 @@ COMMANDS: dict[str, list[str]] = {
 }
 """Settings of the runs that are a command line and nothing else."""
 
+VALIDATION = ["data.split=validation", "data.count=8", "methods=[]"]
+LEVELS = (0.2, 0.1, 0.05, 0.01, 0.001)
+"""Relative noise levels at which the settings of the last step are compared."""
+LAST_STEPS: dict[str, tuple[int, float]] = {
+    "Tweedie's mean, t_min = 0.15 noise": (0, 0.15),
+    "one step, t_min = 0.15 noise": (1, 0.15),
+    "one step, t_min = 0.25 noise (default)": (1, 0.25),
+    "two steps, t_min = 0.25 noise": (2, 0.25),
+}
+"""`solver.mean_steps`, and t_min in units of the noise level."""
+VARIED = (
+    "alpha.gain=0.3",
+    "alpha.gain=3",
+    "alpha.value=0.35",
+    "alpha.value=0.7",
+    "solver.damping=2",
+    "solver.damping=8",
+    "solver.cg_steps=8",
+    "solver.steps=20",
+    "solver.steps=80",
+    "solver.schedule=linear",
+    "prior.evaluate_at=scaled",
+)
+"""Settings changed one at a time."""
+
 STARTS, START_IMAGES = 10, 10
 TV_BATCH = 20
 TV_FACTORS = (0.5, 0.63, 0.8, 1.0, 1.25, 1.6, 2.0)
@@ -110,7 +135,28 @@ def ct_slice() -> dict[str, Any]:
     return {"command": result["command"], "scores": scores}
 
 
-EXTRA = {"tuned_tv": tuned_tv, "starts": starts, "ct_slice": ct_slice}
+def settings() -> dict[str, Any]:
+    """Eight validation phantoms with other settings of the default method."""
+
+    def quality(*changed: str) -> dict[str, float]:
+        found = run_command("settings", [*VALIDATION, *changed])["methods"]["preconditioned"]
+        return {key: found[key]["mean"] for key in ("psnr", "ssim")}
+
+    last = {
+        name: {
+            str(level): quality(
+                f"noise.relative={level}",
+                f"solver.mean_steps={steps}",
+                f"solver.t_min={max(share * level, 1e-3):g}",
+            )
+            for level in LEVELS
+        }
+        for name, (steps, share) in LAST_STEPS.items()
+    }
+    return {"last_step": last, "varied": {text: quality(text) for text in VARIED}}
+
+
+EXTRA = {"settings": settings, "tuned_tv": tuned_tv, "starts": starts, "ct_slice": ct_slice}
 
 
 def run(names: list[str]) -> None:
@@ -156,6 +202,29 @@ def method_rows() -> list[str]:
     return lines
 
 
+def settings_tables() -> list[str]:
+    """What other settings of the default method do, on validation phantoms."""
+    found = load("settings")
+    if found is None:
+        return []
+
+    def cell(quality: dict[str, float]) -> str:
+        return f"{quality['psnr']:.2f} / {quality['ssim']:.3f}"
+
+    heads = [f"{100 * level:g} % noise" for level in LEVELS]
+    lines = [
+        "",
+        f"Settings, on eight validation phantoms (`{found['reproduce']}`), PSNR in dB / SSIM:",
+        "",
+        "| last step | " + " | ".join(heads) + " |",
+        "| --- |" + " --- |" * len(LEVELS),
+    ]
+    for name, row in found["last_step"].items():
+        lines.append(f"| {name} | " + " | ".join(cell(row[str(level)]) for level in LEVELS) + " |")
+    lines += ["", "| changed, at 10 % noise | quality |", "| --- | --- |"]
+    return lines + [f"| `{text}` | {cell(quality)} |" for text, quality in found["varied"].items()]
+
+
 def table() -> None:
     """Write the generated part of docs/results.md."""
     lines = method_rows()
@@ -185,6 +254,7 @@ def table() -> None:
             for method, score in real["scores"].items()
         )
         lines += ["", f"The real CT slice: {scores} (`{real['reproduce']}`)."]
+    lines += settings_tables()
     known = [r for n in [*COMMANDS, *EXTRA] if (r := load(n))]
     if known:
         dates = sorted(r["date"] for r in known)

@@ -14,8 +14,7 @@ from gnclightning.tensors import expand, norm, squared_norm, where
 _GRADIENT_NORM_SQUARED = 8.0  # bound for forward differences in two dimensions
 _NORM_MARGIN = 1.01  # power iteration approaches the norm from below
 # Primal step in units of the mean squared column norm of A, which cancels the scale of A and y.
-# Measured on CT (128 x 128, 60 angles): the objective is within 1e-3 of its minimum after 150
-# iterations and 1e-5 after 400; denoising fares better.
+# Chosen on CT (128 x 128, 60 angles), where 400 iterations are ample; denoising fares better.
 _STEP = 0.05
 
 
@@ -38,8 +37,8 @@ def tv_weight(sigma_y: Tensor, angle_count: int = 60) -> Tensor:
 
     The weight holds down noise as back-projection leaves it in a pixel: sigma_y times the norm of
     a column of A, some sqrt(angle_count). The factor 1 was fitted on ELLIPSES phantoms of 128 x
-    128; for 15 to 120 angles and noise of 3 to 10 % it is within 0.2 dB of the best. Smaller
-    images, whose details have fewer pixels, want less: 0.7 for 64 x 64.
+    128, where it is the best of seven (docs/results.md). Smaller images, whose details have fewer
+    pixels, want less.
 
     Args:
         sigma_y: standard deviation of each image's measurement noise.

@@ -46,10 +46,24 @@ def with_noise_level(
     """The settings with the noise level of measured sinograms, estimated if it is not given."""
     if isinstance(source, ImageSet) or config.noise.level is not None:
         return config
-    y = source.sinograms
-    levels = estimate_noise(y) / y.double().abs().mean((1, 2, 3))
+    levels = estimate_noise(source.sinograms) / source.sizes
     relative = float(f"{float(levels.median()):.6g}")
+    if not relative > 0:
+        raise UserError(
+            "expected noise in the sinograms that can be estimated, got none: give its level with "
+            "noise.relative=VALUE or noise.absolute=VALUE"
+        )
     return replace(config, noise=replace(config.noise, relative=relative))
+
+
+def with_last_time(config: ReconstructConfig, measurements: Measurements) -> ReconstructConfig:
+    """The settings with a smallest time for the noise level, if none is given."""
+    solver = config.solver
+    if solver.t_min is not None:
+        return config
+    return replace(
+        config, solver=replace(solver, t_min=solver.time_for(measurements.relative_noise()))
+    )
 
 
 def build_images(config: ReconstructConfig) -> ImageSet:
@@ -89,7 +103,11 @@ def build_geometry(
     measured = isinstance(source, SinogramSet)
     count, spacing = config.detector_count, config.detector_spacing
     if count is None and spacing is not None:
-        count = source.detectors if measured else _bins(config, geometry, spacing)
+        if measured:
+            source.check_shape(len(geometry.angles), None)
+            count = source.detectors
+        else:
+            count = _bins(config, geometry, spacing)
     if count is not None:
         diagonal = hypot(*image_shape) * config.pixel_size
         geometry = replace(
@@ -131,7 +149,7 @@ def build_measurements(
     assert isinstance(config.data, SinogramDataConfig)
     if noise.absolute is None:
         assert noise.relative is not None
-        sigma_y = noise.relative * source.sinograms.double().abs().mean((1, 2, 3))
+        sigma_y = noise.relative * source.sizes
     else:
         level = noise.absolute / (size * config.data.white)
         sigma_y = torch.full((len(source),), level, dtype=torch.float64)

@@ -15,6 +15,7 @@ from gnclightning.build_measurement import (
     build_geometry,
     build_measurements,
     build_source,
+    with_last_time,
     with_noise_level,
 )
 from gnclightning.build_solver import build_alpha, build_solver
@@ -22,6 +23,7 @@ from gnclightning.config import ReconstructConfig, save
 from gnclightning.config.reconstruct import (
     FolderDataConfig,
     LDCTDataConfig,
+    SinogramDataConfig,
 )
 from gnclightning.config.solver import GraduatedConfig, PreconditionedConfig, SolverConfig
 from gnclightning.data.images import ImageSet
@@ -45,6 +47,7 @@ from gnclightning.reconstruction.checks import (
     check_pixel_size,
     check_prior,
     check_times,
+    check_zero,
 )
 from gnclightning.reconstruction.folder import CONFIG, choose_folder, create_folder
 from gnclightning.reconstruction.progress import ProgressBar
@@ -72,17 +75,18 @@ def run_reconstruction(config: ReconstructConfig) -> None:
     prior, metadata = build_prior(config, source)
     geometry = build_geometry(config.geometry, metadata.image_shape, source)
     config = with_noise_level(config, source)
-    check_solver_times(config.solver, prior, config.prior.path)
     _check_tv(config)
     images = len(source)
     sinograms = images * geometry.detector_count * len(geometry.angles)
     check_memory(2 * sinograms * 4, f"{images} sinograms (geometry.angles, detector bins)")
     # Within a run lengths are in pixels: steps, weights and safeguards do not depend on a unit.
     operator = Radon(geometry.in_pixels()).to(device)
-    solver = build_method(config, operator, prior.to(device), metadata)
-    chosen = [*build_baselines(config, operator), solver]
     measurements = build_measurements(config, source, operator)
     measurements.check()
+    config = with_last_time(config, measurements)
+    check_solver_times(config.solver, prior, config.prior.path)
+    solver = build_method(config, operator, prior.to(device), metadata)
+    chosen = [*build_baselines(config, operator), solver]
     with full_float32():
         first = next(measurements.batches(1))
         check_gradient(solver.objective(first), solver.start(first))
@@ -129,6 +133,8 @@ def build_prior(
         case LDCTDataConfig():
             ends = build_preprocessing(config.data).hounsfield_range
             check_mapping(metadata, path, ends, "data.intensity and data.window, HU")
+        case SinogramDataConfig():
+            check_zero(metadata, path)
         case _:
             pass
     check_pixel_size(metadata, path, config.geometry.pixel_size, config.geometry.unit)

@@ -253,6 +253,12 @@ def test_a_nonmonotone_certificate_refuses_what_no_recent_value_allows():
     broken = dataclasses.replace(record, value=record.value + 1e6)
     planted = [*solution.trace[:5], broken, *solution.trace[6:]]
     assert (certify(planted, C, T_MIN, values, norm0, memory=4).armijo_share < 1).all()
+    # Below the first values, above the four before it.
+    recent = torch.stack([values, *(r.value for r in solution.trace[:5])])
+    between = 0.5 * (recent[-4:].amax(0) + recent.amax(0))
+    assert (between > recent[-4:].amax(0)).all()
+    planted[5] = dataclasses.replace(record, value=between)
+    assert (certify(planted, C, T_MIN, values, norm0, memory=4).armijo_share < 1).all()
 
 
 @pytest.mark.parametrize("field", ["slope", "value", "step_size"])

@@ -183,7 +183,6 @@ def test_times_that_are_the_wrong_way_round():
         (["noise.relative=0.01"], 0.0025),
         (["noise.relative=1e-5"], 1e-3),
         (["noise.relative=2"], 0.1),
-        (["noise.absolute=3"], 0.025),
         (["solver.name=gnc_flow"], 0.025),
         (["solver.name=gradient_descent", "noise.relative=0.2"], 0.05),
         (["solver.t_max=1e-4"], 1e-4),
@@ -193,6 +192,12 @@ def test_times_that_are_the_wrong_way_round():
 def test_the_last_time_follows_the_noise_level(settings, t_min):
     config = load_reconstruct_config(None, settings)
     assert config.solver.last_time == pytest.approx(t_min)
+    assert from_yaml_text(to_yaml(config), ReconstructConfig) == config
+
+
+def test_the_last_time_waits_for_data_where_the_noise_is_absolute():
+    config = load_reconstruct_config(None, ["noise.absolute=3"])
+    assert config.solver.t_min is None
     assert from_yaml_text(to_yaml(config), ReconstructConfig) == config
 
 

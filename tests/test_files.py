@@ -116,7 +116,7 @@ class TestFolder:
 
         def usage(path):
             asked.append(Path(path))
-            return SimpleNamespace(free=10_000_000)
+            return SimpleNamespace(total=20_000_000, free=10_000_000)
 
         monkeypatch.setattr(shutil, "disk_usage", usage)
         with pytest.raises(UserError, match=r"expected 11 MB free in .*, got 10 MB: free some"):

@@ -18,7 +18,7 @@ from gnclightning.data.intensity import IntensityMapping
 from gnclightning.errors import UserError
 from gnclightning.priors import PriorMetadata, load_prior, save_prior
 from own_images import RAMP, ramps, reading_fails
-from run_folders import arrays, settings
+from run_folders import arrays, refused_in_one_line, settings
 
 HOUNSFIELD = IntensityMapping([-1000, 3000])
 
@@ -145,8 +145,7 @@ class TestEveryFormat:
     @pytest.mark.parametrize("kind", ["npy", "npz", "h5", "nii"])
     def test_what_is_no_stack_of_real_numbers(self, tmp_path, kind):
         path = tmp_path / f"a.{kind}"
-        arrays = [np.zeros((2, 4, 5, 3)), np.zeros(20)] + (kind != "nii") * [np.zeros((0, 4, 5))]
-        for array in arrays:
+        for array in [np.zeros((2, 4, 5, 3)), np.zeros(20)]:
             write_nifti(path, array) if kind == "nii" else write(path, array)
             reading_fails(path, "(H, W) or (", str(path), str(array.shape)[:3])
         complex_numbers = ramps(2).astype(np.complex64)
@@ -490,7 +489,6 @@ class TestCommandLine:
             (("pixel_size=0.98", "unit=mm"), True),
             (("pixel_size=2.2", "unit=mm"), False),
             (("pixel_size=0.9", "unit=mm"), False),
-            (("pixel_size=0.9", "unit=inch"), True),  # not known
             (("pixel_size=3", "unit=pixel"), True),
         ],
     )
@@ -506,6 +504,14 @@ class TestCommandLine:
         assert cli.reconstruct(settings(path, tmp_path / "run", *more)) == (0 if fits else 2)
         error = capsys.readouterr().err
         assert fits or f"expected pixels of 1 to 2 mm, as prior.path={path} was trained" in error
+
+    def test_lengths_in_another_unit_than_in_training(self, prior, tmp_path, capsys):
+        path, output = tmp_path / "mm.safetensors", tmp_path / "run"
+        metadata = PriorMetadata((32, 32), pixel_size=1.5, length_unit="mm")
+        save_prior(load_prior(prior)[0], metadata, path)
+        arguments = settings(path, output, "geometry.pixel_size=0.15", "geometry.unit=cm")
+        parts = ("expected lengths in mm", "got geometry.unit=cm: give geometry.unit=mm")
+        refused_in_one_line(capsys, arguments, output, parts)
 
     @staticmethod
     def trained_on(prior, tmp_path, limits):

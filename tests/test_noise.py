@@ -18,7 +18,7 @@ def clean(*shape: int) -> torch.Tensor:
 
 def test_level_is_relative_to_each_images_mean_magnitude():
     scale = torch.tensor([1.0, -3.0, 0.0], dtype=torch.float64).reshape(3, 1, 1, 1)
-    y_clean = (1 + clean(3, 1, 60, 183)) * scale
+    y_clean = (clean(3, 1, 60, 183) - 0.3) * scale
     y, sigma = add_noise(y_clean, relative=0.1, seeds=[0, 1, 2])
     assert sigma.dtype == torch.float64
     torch.testing.assert_close(sigma, 0.1 * y_clean.abs().mean((1, 2, 3)))
@@ -105,6 +105,14 @@ class TestEstimate:
         assert ratios[0] == pytest.approx(1, abs=0.03)
         assert ratios[1] == pytest.approx(1, abs=0.05)
         assert 1 < ratios[2] < 1.6
+
+    def test_bins_set_to_a_constant_do_not_count(self):
+        y, sigma = add_noise(
+            clean(2, 1, 60, 10).repeat_interleave(20, -1), absolute=1.0, seeds=[0, 1]
+        )
+        y[..., 60:] = 0
+        torch.testing.assert_close(estimate_noise(y), sigma, rtol=0.1, atol=0)
+        assert estimate_noise(torch.zeros(1, 1, 3, 9)).item() == 0
 
     def test_too_few_bins(self):
         with pytest.raises(UserError, match="at least 5 detector bins"):

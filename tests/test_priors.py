@@ -191,6 +191,12 @@ def test_gradient_step_form_is_a_denoiser_residual():
     denoised = 0.25**2 / (0.25**2 + nu2) * x
     expected = 0.5 * ((x - denoised) ** 2).sum().item() / nu2
     assert prior.energy(x, t).item() == pytest.approx(expected, rel=1e-12)
+    # What the network gives is added to the denoised image, in units of c_out.
+    torch.nn.init.constant_(network.leave.bias, 0.7)
+    c_out = 0.25 * nu2**0.5 / (0.25**2 + nu2) ** 0.5
+    shift = -c_out * 0.7 / nu2**0.5
+    silent = (x - denoised) / nu2**0.5
+    torch.testing.assert_close(prior.noise_prediction(x, t), silent + shift)
 
 
 def test_at_t_one_the_paper_energy_is_convex():

@@ -17,7 +17,6 @@ from gnclightning.cli import reconstruct
 from gnclightning.config import load_reconstruct_config
 from gnclightning.data.ellipses import phantoms
 from gnclightning.priors import NetworkEnergy, NetworkScore
-from gnclightning.reconstruction.runner import Observer
 from gnclightning.reconstruction.table import FinalTable
 from gnclightning.reconstruction.writers import RunFolder
 from gnclightning.sde import VESDE
@@ -255,7 +254,7 @@ class TestFolders:
 class TestRuns:
     def test_prints_the_table_and_where_the_files_are(self, prior, tmp_path, capsys, monkeypatch):
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(RunFolder, "run_finished", Observer.run_finished)  # no figures
+        monkeypatch.setattr(RunFolder, "_draw", lambda self: None)  # no figures
         arguments = settings(prior, Path(""), "solver.steps=1", "overwrite=true")
         arguments = [a for a in arguments if not a.startswith("output=")]
         assert reconstruct(arguments) == 0
@@ -277,7 +276,7 @@ class TestRuns:
         assert len(table(folder / "metrics.csv")) == 3 * COUNT
 
     def test_overwriting(self, prior, tmp_path, monkeypatch):
-        monkeypatch.setattr(RunFolder, "run_finished", Observer.run_finished)
+        monkeypatch.setattr(RunFolder, "_draw", lambda self: None)
         arguments = settings(prior, tmp_path, "methods=[]", "solver.steps=1")
         assert reconstruct([*arguments, "data.count=2"]) == 0
         assert reconstruct(arguments) == 2

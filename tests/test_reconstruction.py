@@ -17,7 +17,6 @@ from gnclightning.diagnostics import inspect
 from gnclightning.metrics import psnr, ssim
 from gnclightning.operators import ParallelBeam2D, Radon, fbp
 from gnclightning.priors import load_prior
-from gnclightning.reconstruction.runner import Observer
 from gnclightning.reconstruction.writers import RunFolder
 from run_folders import COUNT, STEPS, arrays, column, configure, run, table, tiny_prior
 
@@ -46,7 +45,7 @@ def tweedie(prior, tmp_path_factory) -> Path:
 @pytest.fixture
 def without_figures(monkeypatch):
     """Figures take longer than these runs."""
-    monkeypatch.setattr(RunFolder, "run_finished", Observer.run_finished)
+    monkeypatch.setattr(RunFolder, "_draw", lambda self: None)
 
 
 def tensor(array) -> torch.Tensor:
@@ -179,7 +178,7 @@ class TestContract:
 
     def test_a_full_certificate_inspects_the_prior(self, prior, tmp_path, monkeypatch):
         """Its numbers are those of the diagnostics at the last iterates."""
-        monkeypatch.setattr(RunFolder, "run_finished", Observer.run_finished)
+        monkeypatch.setattr(RunFolder, "_draw", lambda self: None)
         short = ["solver.steps=2", "solver.final_denoising=false", "methods=[]"]
         run(prior, tmp_path, "certificate.level=full", *short)
         rows = json.loads((tmp_path / "certificate.json").read_text())["preconditioned"]["images"]

@@ -6,11 +6,22 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import torch
 
 from gnclightning.cli import reconstruct
 from gnclightning.config import load_reconstruct_config
-from gnclightning.operators import ParallelBeam2D
-from run_folders import arrays, column, refused_in_one_line, run, settings, table
+from gnclightning.operators import ParallelBeam2D, Radon
+from gnclightning.priors import RANGE, NetworkEnergy, PriorMetadata, save_prior
+from gnclightning.sde import VPSDE
+from run_folders import (
+    arrays,
+    column,
+    refused_in_one_line,
+    run,
+    settings,
+    table,
+    tiny_network,
+)
 
 UNITS = ("geometry.pixel_size=0.5", "geometry.unit=mm")
 
@@ -40,9 +51,12 @@ def written(tmp_path: Path, array: np.ndarray) -> Path:
 class TestRuns:
     def test_the_same_sinogram_gives_the_same_image(self, simulated, prior, tmp_path):
         """Of the first image, whose number its random start belongs to."""
-        data = measured(simulated / "reconstructions.h5", "data.key=sinogram", "data.count=1")
-        level = f"noise.absolute={noise_of(simulated)[0]}"
-        found = run(prior, tmp_path, "methods=[]", "solver.t_min=0.025", *UNITS, level, data=data)
+        y = 0.02 * arrays(simulated)["sinogram"]
+        data = measured(written(tmp_path, y), "data.white=0.02", "data.count=1")
+        level = f"noise.absolute={0.02 * noise_of(simulated)[0]}"
+        more = ("methods=[]", "solver.t_min=0.025", *UNITS, level)
+        found = run(prior, tmp_path / "run", *more, data=data)
+        assert noise_of(found) == pytest.approx(noise_of(simulated)[:1], rel=1e-6)
         ours, theirs = arrays(found), arrays(simulated)
         np.testing.assert_allclose(ours["sinogram"], theirs["sinogram"][:1], rtol=1e-6)
         np.testing.assert_allclose(
@@ -87,6 +101,21 @@ class TestRuns:
         sizes = np.abs(arrays(found)["sinogram"]).mean((1, 2))
         np.testing.assert_allclose(sigma, config.noise.relative * sizes, rtol=1e-5)
 
+    def test_the_last_time_follows_absolute_noise_too(self, simulated, prior, tmp_path):
+        """A quarter of the relative level, which the data tell."""
+        y = arrays(simulated)["sinogram"]
+        level = 0.02 * np.abs(y).mean()
+        scan = measured(written(tmp_path, y))
+        phantoms = ("data.name=ellipses", "data.size=32", "data.count=3")
+        truth = torch.from_numpy(arrays(simulated)["ground_truth"])[:, None]
+        clean = 0.5 * Radon(ParallelBeam2D.for_image(32, 20))(truth).abs().mean((1, 2, 3))
+        expected = {"measured": np.abs(y).mean((1, 2)), "simulated": clean.numpy()}
+        for name, data in (("measured", scan), ("simulated", phantoms)):
+            given = (f"noise.absolute={level}", "methods=[]", "solver.t_min=null", *UNITS)
+            config = run(prior, tmp_path / name, *given, data=data) / "config.yaml"
+            found = load_reconstruct_config(config).solver.last_time
+            assert found == pytest.approx(0.25 * np.mean(level / expected[name]), rel=1e-4)
+
     def test_angles_of_ones_own(self, simulated, prior, tmp_path):
         """The usual angles in another order, with the rows of the sinogram in that order."""
         order = np.random.default_rng(0).permutation(20)
@@ -99,6 +128,10 @@ class TestRuns:
             angles = file.attrs["geometry_angles"]
         usual = np.array(ParallelBeam2D.for_image(32, 20).angles)
         np.testing.assert_allclose(angles, usual[order], rtol=1e-12)
+
+
+def varied(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).random(shape, dtype=np.float32)
 
 
 @pytest.fixture
@@ -116,23 +149,31 @@ def refused(prior, tmp_path, capsys):
 
 class TestBadInput:
     def test_another_number_of_angles(self, refused):
-        y = np.ones((3, 21, 47), np.float32)
+        y = varied(3, 21, 47)
         parts = ("scan[0]", "20 angles x 47 detector bins", "got 21 x 47", "geometry.degrees")
         refused(y, parts=parts)
 
     def test_another_number_of_bins(self, refused):
-        y = np.ones((20, 50), np.float32)
+        y = varied(20, 50)
         refused(y, parts=("scan", "got 20 x 50", "geometry.detector_spacing"))
         refused(y, "geometry.degrees=[0,90]", parts=("expected 2 angles", "got 20 x 50"))
 
     def test_axes_that_are_swapped(self, refused):
-        refused(np.ones((47, 20), np.float32), parts=("got 47 x 20", "swap the axes"))
+        refused(varied(47, 20), parts=("got 47 x 20", "swap the axes"))
+        parts = ("expected 20 angles x any number of detector bins", "got 40 x 20", "swap")
+        refused(varied(40, 20), "geometry.detector_spacing=1", parts=parts)
+
+    def test_no_angles(self, refused):
+        parts = ("geometry.degrees: expected 1 to 100000 angles, got 0",)
+        refused(varied(20, 47), "geometry.degrees=[]", parts=parts)
 
     def test_other_units(self, refused):
         y = np.full((20, 47), 40.0, np.float32)
+        y[0, 0] += 1
         parts = ("mean", "data.white=VALUE", "geometry.pixel_size")
         refused(y, "noise.relative=0.1", parts=parts)
         refused(-y, "noise.relative=0.1", parts=("[0, 1]", "mean -"))
+        refused(y / 1e6, "noise.relative=0.1", parts=("[0, 1]", "mean "))
 
     @pytest.mark.parametrize("value", [np.nan, np.inf])
     def test_values_that_are_not_finite(self, refused, value):
@@ -140,8 +181,29 @@ class TestBadInput:
         y[3, 4] = value
         refused(y, parts=("sinogram scan", "1 NaN or infinite of 940"))
 
-    def test_zeros(self, refused):
-        refused(np.zeros((20, 47), np.float32), parts=("line integrals", "only zeros"))
+    @pytest.mark.parametrize("value", [0, 0.5, -1])
+    def test_constants(self, refused, value):
+        y = np.full((20, 47), value, np.float32)
+        refused(y, parts=("sinogram scan", f"got the constant {value:g}", "leave"))
+
+    def test_noise_that_cannot_be_estimated(self, refused):
+        y = np.broadcast_to(np.linspace(0, 1, 20, dtype=np.float32)[:, None], (20, 47))
+        parts = ("can be estimated, got none", "noise.relative=VALUE")
+        refused(y, parts=parts)
+
+    @pytest.mark.parametrize(("low", "fits"), [(0.0, True), (-1024.0, True), (-200.0, False)])
+    def test_a_prior_whose_zero_attenuates(self, simulated, tmp_path, capsys, low, fits):
+        """Line integrals know no offset."""
+        path, output = tmp_path / "prior.safetensors", tmp_path / "output"
+        metadata = PriorMetadata((32, 32), (0.0, 1.0), training={RANGE: [low, 3000.0]})
+        save_prior(NetworkEnergy(VPSDE(), tiny_network()), metadata, path)
+        data = measured(simulated / "reconstructions.h5", "data.key=sinogram")
+        arguments = settings(path, output, "methods=[]", *UNITS, data=data)
+        if fits:
+            assert reconstruct(arguments) == 0
+        else:
+            parts = ("no attenuation", "trained with -200 as 0")
+            refused_in_one_line(capsys, arguments, output, parts)
 
     def test_missing(self, prior, tmp_path, capsys):
         data = measured(tmp_path / "none.npy")
@@ -155,5 +217,5 @@ class TestBadInput:
         assert "sinograms (angles, detectors)" in err
 
     def test_too_few_bins_to_estimate_noise(self, refused):
-        y = np.ones((20, 4), np.float32)
+        y = np.arange(80, dtype=np.float32).reshape(20, 4)
         refused(y, "geometry.detector_count=4", parts=("5 detector bins", "noise.relative"))

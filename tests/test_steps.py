@@ -30,6 +30,11 @@ def test_barzilai_borwein_on_a_quadratic_lies_between_inverse_curvatures():
     )
     assert (step >= 1 / curvatures.max()).all()
     assert (step <= 1 / curvatures.min()).all()
+    change, moved = new.gradient - old.gradient, new.x - old.x
+    second = (moved * change).flatten(1).sum(1) / change.square().flatten(1).sum(1)
+    first = moved.square().flatten(1).sum(1) / (moved * change).flatten(1).sum(1)
+    torch.testing.assert_close(step, second)
+    assert (second < 0.99 * first).all()
 
 
 def test_barzilai_borwein_is_rejected_where_it_is_negative_or_undefined():

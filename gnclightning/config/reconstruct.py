@@ -117,6 +117,12 @@ class GeometryConfig(Section):
     unit: str = "pixel"
     """Name of the length unit, such as mm."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.degrees is not None and not 1 <= len(self.degrees) <= MOST_RAYS:
+            message = f"expected 1 to {MOST_RAYS} angles, got {len(self.degrees)}"
+            raise FieldError(self, "degrees", message)
+
 
 @dataclass(kw_only=True)
 class FBPConfig(Section):
@@ -244,11 +250,11 @@ class ReconstructConfig(Section):
         measured = isinstance(self.data, SinogramDataConfig)
         if self.noise.level is None and not measured:
             self.noise = replace(self.noise, relative=DEFAULT_NOISE)
-        if self.solver.t_min is None and self.noise.level is not None:
-            # Absolute noise says nothing of its size beside the data: as for the default.
-            relative = self.noise.relative if self.noise.absolute is None else None
-            relative = DEFAULT_NOISE if relative is None else relative
-            self.solver = replace(self.solver, t_min=self.solver.time_for(relative))
+        # Otherwise the size of the noise beside the data is not known until there are data.
+        known = self.noise.absolute is None and self.noise.relative is not None
+        if self.solver.t_min is None and known:
+            assert self.noise.relative is not None
+            self.solver = replace(self.solver, t_min=self.solver.time_for(self.noise.relative))
         if self.alpha.rule == "auto" and self.noise.level == 0:
             raise UserError(
                 "alpha.rule=auto derives the weight from the noise level, which is 0: "

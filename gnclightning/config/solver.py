@@ -23,8 +23,8 @@ class SolverConfig(Section):
     steps: int = bounded(40, ">= 1")
     """Iterations."""
     t_min: float | None = bounded(None, "> 0, <= 1")
-    """Smallest time: the objective f is the one smoothed to this time; null: noise.relative / 4, at
-    least 1e-3."""
+    """Smallest time: the objective f is the one smoothed to this time; null: a quarter of the
+    relative noise level, between 1e-3 and 0.1."""
     first_step: float = bounded(1.0, "> 0")
     """Step size that the first line search tries first."""
     armijo: float = bounded(1e-3, "> 0, < 1")
@@ -47,7 +47,7 @@ class SolverConfig(Section):
 
     @property
     def last_time(self) -> float:
-        """`t_min`, which a whole configuration has filled in."""
+        """`t_min`, filled in where the noise level is known."""
         assert self.t_min is not None
         return self.t_min
 

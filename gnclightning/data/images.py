@@ -58,7 +58,8 @@ def _check(name: str, image: Tensor) -> None:
     low, high = (value.item() for value in image.aminmax())
     if low == high:
         raise UserError(
-            f"image {name}: expected structure, got the constant {low:g}: leave this image out"
+            f"image {name}: expected structure, got the constant {low:g} in "
+            f"{image.shape[-2]}x{image.shape[-1]} pixels: leave this image out"
         )
     if low < 0 or high > 1:
         raise UserError(

@@ -21,7 +21,7 @@ class SinogramSet:
         names: one per sinogram.
 
     Raises:
-        UserError: a sinogram is not finite, or zero everywhere.
+        UserError: a sinogram is not finite, or constant.
     """
 
     sinograms: Tensor
@@ -37,11 +37,20 @@ class SinogramSet:
                     f"sinogram {name}: expected finite values, got {wrong} NaN or infinite of "
                     f"{sinogram.numel()}: replace them"
                 )
-            if not bool(sinogram.any()):
-                raise UserError(f"sinogram {name}: expected line integrals, got only zeros")
+            low, high = (value.item() for value in sinogram.aminmax())
+            if low == high:
+                raise UserError(
+                    f"sinogram {name}: expected line integrals of an image, got the constant "
+                    f"{low:g}: leave this sinogram out"
+                )
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def sizes(self) -> Tensor:
+        """Mean absolute value of each sinogram, (N,) float64."""
+        return self.sinograms.double().abs().mean((1, 2, 3))
 
     @property
     def detectors(self) -> int:
@@ -52,17 +61,18 @@ class SinogramSet:
         """In other units."""
         return replace(self, sinograms=self.sinograms / value)
 
-    def check_shape(self, angles: int, detectors: int) -> None:
-        """Raise `UserError` unless there are so many angles and detector bins."""
+    def check_shape(self, angles: int, detectors: int | None) -> None:
+        """Raise `UserError` unless there are so many angles and, if it is known, detector bins."""
         found = (self.sinograms.shape[-2], self.sinograms.shape[-1])
-        if found == (angles, detectors):
+        if found == (angles, detectors or found[1]):
             return
         remedy = "give geometry.angles or geometry.degrees, geometry.detector_count and "
         remedy += "geometry.detector_spacing as they were measured"
-        if found == (detectors, angles):
+        if found == (detectors or found[0], angles):
             remedy = "swap the axes, angles come first"
+        bins = "any number of" if detectors is None else detectors
         raise UserError(
-            f"sinogram {self.names[0]}: expected {angles} angles x {detectors} detector bins, as "
+            f"sinogram {self.names[0]}: expected {angles} angles x {bins} detector bins, as "
             f"the geometry has, got {found[0]} x {found[1]}: {remedy}"
         )
 

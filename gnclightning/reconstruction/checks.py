@@ -16,6 +16,9 @@ from gnclightning.sde import SDE
 
 _DATA_RANGE = (0.0, 1.0)
 
+_AIR, _NEARLY_AIR = -1000.0, 30.0
+"""In HU; files say -1000 to -1024 where there is nothing."""
+
 _PIXEL_TOLERANCE = 1.05
 """Smaller differences of pixel sizes do not matter to a prior."""
 
@@ -90,6 +93,22 @@ def check_mapping(
     )
 
 
+def check_zero(metadata: PriorMetadata, path: str) -> None:
+    """Raise `UserError` if the prior's 0 stands for something that attenuates.
+
+    Line integrals tell an image up to a factor, not up to an offset. Of the values that became 0 in
+    training, 0 itself and those about -1000 HU, which is air, stand for no attenuation.
+    """
+    trained = metadata.training.get(RANGE)
+    if trained is None or trained[0] == 0 or abs(trained[0] - _AIR) <= _NEARLY_AIR:
+        return
+    raise UserError(
+        "expected a prior whose 0 stands for no attenuation, as line integrals need, got "
+        f"prior.path={path}, which was trained with {trained[0]:.15g} as 0: train with 0, or -1000 "
+        "HU, as the lower end of the range"
+    )
+
+
 def check_pixel_size(metadata: PriorMetadata, path: str, size: float, unit: str) -> None:
     """Raise `UserError` if pixels are of another size than in training, as far as both are known.
 
@@ -100,7 +119,13 @@ def check_pixel_size(metadata: PriorMetadata, path: str, size: float, unit: str)
         unit: of `size`.
     """
     low, high = metadata.training.get(PIXEL_SIZES, (metadata.pixel_size, metadata.pixel_size))
-    known = unit == metadata.length_unit != "pixel"
+    known = "pixel" not in (unit, metadata.length_unit)
+    if known and unit != metadata.length_unit:
+        raise UserError(
+            f"expected lengths in {metadata.length_unit}, as prior.path={path} was trained with, "
+            f"got geometry.unit={unit}: give geometry.unit={metadata.length_unit} and all lengths "
+            "of the geometry in it; geometry.unit=pixel says that they are not known"
+        )
     if known and not low / _PIXEL_TOLERANCE <= size <= high * _PIXEL_TOLERANCE:
         raise UserError(
             f"expected pixels of {low:g} to {high:g} {unit}, as prior.path={path} was trained on, "

@@ -52,13 +52,15 @@ Image = NDArray[np.float32]
 def draw(results: Sequence[BatchResult]) -> dict[str, Figure]:
     """Reconstructions, error maps (of the first ten images) and convergence, by file name.
 
-    Without ground truth there are no error maps.
+    Without ground truth there are no error maps, without iterations no convergence.
     """
     with mpl.rc_context(_STYLE):
         drawn = {RECONSTRUCTIONS_FIGURE: _reconstructions(results)}
         if results[0].batch.truth is not None:
             drawn[ERRORS_FIGURE] = _errors(results)
-        return drawn | {CONVERGENCE_FIGURE: _convergence(results)}
+        if any(method.trace for result in results for method in result.methods):
+            drawn[CONVERGENCE_FIGURE] = _convergence(results)
+        return drawn
 
 
 def _shown(

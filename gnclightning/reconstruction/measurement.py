@@ -6,6 +6,7 @@ from enum import IntEnum
 from typing import Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from gnclightning.data.images import ImageSet
@@ -43,6 +44,10 @@ class Measurements(Protocol):
 
     def check(self) -> None:
         """Raise `UserError` if the measurements cannot be those of images in [0, 1]."""
+        ...
+
+    def relative_noise(self) -> float:
+        """Standard deviation of the noise over the mean |A x|, the mean over the images."""
         ...
 
     def batches(self, size: int) -> Iterator[MeasuredBatch]:
@@ -84,6 +89,15 @@ class Simulated:
                     "leave geometry.detector_count and geometry.detector_spacing out"
                 )
 
+    def relative_noise(self) -> float:
+        """See `Measurements`."""
+        if self.absolute is None:
+            assert self.relative is not None
+            return self.relative
+        device = self.operator.device
+        sizes = [self.operator(x.to(device)).double().abs().mean() for x in self.images.images]
+        return float((self.absolute / torch.stack(sizes)).mean())
+
     def batches(self, size: int) -> Iterator[MeasuredBatch]:
         """Measure `size` images at a time."""
         for rows in _slices(len(self), size):
@@ -103,6 +117,10 @@ class Simulated:
                 fbp=fbp(y, self.operator.geometry, self.filter),
                 start_seeds=_start_seeds(self.start_seed, seeds),
             )
+
+
+_LEAST_MEAN = 1e-3
+"""Of an image with values up to about 1; less speaks for wrong units."""
 
 
 @dataclass(frozen=True)
@@ -127,9 +145,10 @@ class Measured:
         return len(self.sinograms)
 
     def check(self) -> None:
-        """Raise `UserError` if the mean value of an image, which any angle tells, is not in [0, 1].
+        """Raise `UserError` if the mean value of an image, which any angle tells, cannot be.
 
-        Each projection of an image that the detector covers adds up to the image's sum.
+        It lies between a thousandth and 1. Each projection of an image that the detector covers
+        adds up to the image's sum.
         """
         geometry = self.operator.geometry
         pixels = geometry.image_shape[0] * geometry.image_shape[1]
@@ -137,13 +156,17 @@ class Measured:
         means = y.double().sum((1, 2, 3)) * geometry.detector_spacing
         for name, mean in zip(self.sinograms.names, means.tolist(), strict=True):
             mean /= len(geometry.angles) * pixels
-            if not 0 < mean <= 1:
+            if not _LEAST_MEAN <= mean <= 1:
                 raise UserError(
                     f"sinogram {name}: expected line integrals of an image in [0, 1], got those "
                     f"of one with the mean {mean:.3g}: give data.white=VALUE, the value per "
                     "geometry.unit that becomes 1, and check geometry.pixel_size and "
                     "geometry.detector_spacing"
                 )
+
+    def relative_noise(self) -> float:
+        """See `Measurements`; |y| stands for |A x|."""
+        return float((self.sigma_y / self.sinograms.sizes).mean())
 
     def batches(self, size: int) -> Iterator[MeasuredBatch]:
         """`size` sinograms at a time."""

@@ -20,7 +20,7 @@ class ProgressBar(Observer):
     """
 
     def __init__(self, images: int, steps: int, console: Console):
-        self._images, self._steps = images, steps
+        self._images, self._steps, self._console = images, steps, console
         self._done = self._present = 0
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -58,6 +58,9 @@ class ProgressBar(Observer):
     def batch_finished(self, result: BatchResult) -> None:
         """Count the images; those that stopped early leave a gap to close."""
         self._done += self._present
+        if not self._console.is_terminal:
+            # In a log, where no bar is drawn, a line says that something is going on.
+            self._console.print(self._describe("done"), highlight=False)
         self._bar.update(
             self._task, completed=self._done * self._steps, description=self._describe("done")
         )

@@ -117,13 +117,12 @@ class Tracking(Observer):
 
     @_guarded
     def batch_finished(self, result: BatchResult) -> None:
-        """Log the final pictures, unless the last iteration had its own."""
+        """Log the results, which the last step makes of what the last iteration showed."""
         self._results.append(result)
         for method in _traced([result]):
             last = max(row.iteration for row in method.trace)
-            if not self._images_every or last % self._images_every:
-                pictures = _pictures(result.batch, method.x)
-                self._run.log({STEP: last, f"{PREFIX}/images": pictures})
+            pictures = _pictures(result.batch, method.x)
+            self._run.log({STEP: last, f"{PREFIX}/images": pictures})
 
     @_guarded
     def close(self) -> None:

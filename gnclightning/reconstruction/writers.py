@@ -70,7 +70,7 @@ class RunFolder(Observer):
         self._results: list[BatchResult] = []
         self._started = time.monotonic()
         self._written, self._cost = self._started, 0.0
-        self._pending = False
+        self._pending = self._drawn = False
 
     def batch_finished(self, result: BatchResult) -> None:
         """Write all that is finished, unless that takes too long to be done each time."""
@@ -82,14 +82,20 @@ class RunFolder(Observer):
 
     def run_finished(self) -> None:
         """Draw the figures."""
+        self._draw()
+
+    def close(self) -> None:
+        """Write what is not written yet; an interrupted run has figures of what it finished."""
+        if self._pending:
+            self._write()
+        if self._results and not self._drawn:
+            self._draw()
+
+    def _draw(self) -> None:
+        self._drawn = True
         for name, figure in figures.draw(self._results).items():
             with replacing(self.path / folder.FIGURES / name) as temporary:
                 figure.savefig(temporary, bbox_inches="tight")
-
-    def close(self) -> None:
-        """Write what is not written yet."""
-        if self._pending:
-            self._write()
 
     def _write(self) -> None:
         began = time.monotonic()

@@ -60,7 +60,9 @@ def check_array(
     if dtype.kind not in "iuf":
         found = "Python objects or text, which are not read" if dtype.kind == "O" else dtype
         raise UserError(f"expected real numbers in {place}, got {found}: convert them")
-    if len(shape) not in (2, 3) or min(shape) < 1:
+    if min(shape, default=1) < 1:
+        raise UserError(f"expected numbers in {place}, got none, shape {shape}: leave it out")
+    if len(shape) not in (2, 3):
         raise UserError(f"expected images {axes} in {place}, got shape {shape}: reshape them")
 
 
