@@ -167,6 +167,7 @@ def effective_config(
         alpha=alpha,
         geometry=replace(
             config.geometry,
+            angles=len(geometry.angles),
             detector_count=geometry.detector_count,
             detector_spacing=geometry.detector_spacing,
         ),

@@ -122,12 +122,14 @@ class TestRuns:
         y = arrays(simulated)["sinogram"][:, order]
         degrees = ",".join(f"{(n + 0.5) * 9:g}" for n in order)
         more = ("methods=[fbp]", "noise.relative=0.1", f"geometry.degrees=[{degrees}]", *UNITS)
+        more = (*more, "geometry.angles=7")  # which degrees replace
         data = measured(written(tmp_path, y), "data.count=1")
         found = run(prior, tmp_path / "run", *more, data=data)
         with h5py.File(found / "reconstructions.h5") as file:
             angles = file.attrs["geometry_angles"]
         usual = np.array(ParallelBeam2D.for_image(32, 20).angles)
         np.testing.assert_allclose(angles, usual[order], rtol=1e-12)
+        assert load_reconstruct_config(found / "config.yaml").geometry.angles == 20
 
 
 def varied(*shape: int) -> np.ndarray:

@@ -311,6 +311,7 @@ def test_a_failed_search_leaves_the_image_unchanged_and_says_so():
     assert solution.status == [Status.SEARCH_FAILED] * 5
     assert torch.equal(solution.x, x)
     assert solution.state.failures.tolist() == [3] * 5
+    assert [record.trials.tolist() for record in solution.trace] == [[4] * 5] * 3
     assert not solution.certificate.gradient_like.any()
 
 

@@ -121,14 +121,18 @@ def test_a_scheduler_s_signal_keeps_a_checkpoint_to_go_on_from(tmp_path):
 
 
 def test_two_processes_train_as_one_with_their_joint_batch(tmp_path):
-    """The same images, times and noise: only the order of additions differs."""
+    """The same images, times and noise: only the order of additions differs.
+
+    Muon's orthogonalisation makes more of that than plain gradients would; with other noise the
+    losses differ by a tenth and more.
+    """
     train(tmp_path / "one")
     train(tmp_path / "two", "trainer.devices=2", *TWO)
     one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
     assert list(one) == list(range(STEPS))
-    assert two == pytest.approx(one, rel=1e-4)
+    assert two == pytest.approx(one, rel=1e-3)
     for name, value in weights(tmp_path / "one").items():
-        torch.testing.assert_close(weights(tmp_path / "two")[name], value, rtol=0, atol=2e-4)
+        torch.testing.assert_close(weights(tmp_path / "two")[name], value, rtol=0, atol=1e-3)
 
 
 def free_port() -> int:

@@ -74,6 +74,7 @@ class DenoisingModule(L.LightningModule):
         super().__init__()
         self.prior = prior
         self.plan = plan
+        self._last_part = (-1, 0)
         # In a list it is no part of this module: neither checkpoints nor optimisers see it.
         self._teachers = [] if teacher is None else [teacher.requires_grad_(False).eval()]
 
@@ -92,6 +93,16 @@ class DenoisingModule(L.LightningModule):
             self.prior, self.prior.sde, x, t.to(x), noise.to(x), excess, teacher
         )
 
+    def _part_of_step(self) -> int:
+        """Number of this batch among those of the optimiser's step.
+
+        Not that within its epoch, as the length of an epoch depends on the number of devices.
+        """
+        step, part = self._last_part
+        part = part + 1 if step == self.global_step else 0
+        self._last_part = (self.global_step, part)
+        return part
+
     def on_fit_start(self) -> None:
         """Bring the teacher to this device."""
         for teacher in self._teachers:
@@ -104,7 +115,7 @@ class DenoisingModule(L.LightningModule):
         however many devices share a batch, they draw what one device would for all of it.
         """
         sde, count, rank = self.prior.sde, len(batch), self.global_rank
-        key = (self.plan.seed, self.global_step, batch_idx)
+        key = (self.plan.seed, self.global_step, self._part_of_step())
         generator = _generator(*key)
         t = self.plan.times(sde, count * self.trainer.world_size, generator)
         excess = excess_noise(sde, t, self.plan.excess_share, generator)
