@@ -37,12 +37,14 @@ from gnclightning.config.train import (
 from gnclightning.data.intensity import IntensityMapping
 from gnclightning.errors import UserError
 from gnclightning.losses import LognormalTimes, LogUniformTimes, PowerTimes, TimeSampling
+from gnclightning.priors import NetworkPrior
 from gnclightning.reconstruction.folder import probe_folder
 from gnclightning.tracking import check_mode, open_logger
 from gnclightning.training.callbacks import PriorExport, ReconstructionCallback, ValidationProblem
 from gnclightning.training.data import EllipsesDataModule, FolderDataModule, ImageDataModule
 from gnclightning.training.ldct import LDCTDataModule
 from gnclightning.training.module import DenoisingModule, TrainingPlan
+from gnclightning.training.report import ExpectedTime, flops_per_image, parameter_count
 
 WEIGHTS = "prior.safetensors"
 LAST = "last"
@@ -82,6 +84,8 @@ def run_training(config: TrainConfig) -> None:
     for logger in tracked:
         logger.log_hyperparams(asdict(config))
     console = Console(quiet=not trainer.is_global_zero)
+    if trainer.is_global_zero:
+        console.print(_size(prior, data), highlight=False)
     if resume is not None:
         console.print(f"going on from {resume}", highlight=False, soft_wrap=True)
     trainer.fit(module, data, ckpt_path=resume, weights_only=True)
@@ -89,6 +93,15 @@ def run_training(config: TrainConfig) -> None:
     for logger in tracked:
         # The end of the process would do it too; a notebook's process goes on.
         logger.experiment.finish()
+
+
+def _size(prior: NetworkPrior, data: ImageDataModule) -> str:
+    height, width = data.image_shape
+    work = flops_per_image(prior, data.image_shape)
+    return (
+        f"{prior.parametrisation}: {parameter_count(prior) / 1e6:.3g} million parameters, "
+        f"{work / 1e9:.3g} GFLOP per step and image of {height}x{width}"
+    )
 
 
 def _quieten_lightning() -> None:
@@ -212,7 +225,7 @@ def _callbacks(config: TrainConfig, data: ImageDataModule, output: Path) -> list
             enable_version_counter=False,
         )
     )
-    callbacks.append(LearningRateMonitor("step"))
+    callbacks += [LearningRateMonitor("step"), ExpectedTime(Console())]
     if config.progress:
         callbacks.append(RichProgressBar())
     return callbacks

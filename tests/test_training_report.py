@@ -1,0 +1,53 @@
+"""What a training tells of its size and time."""
+
+from io import StringIO
+from types import SimpleNamespace
+
+import torch
+from rich.console import Console
+
+from gnclightning.networks import UNet, UNetConfig
+from gnclightning.priors import NetworkEnergy, NetworkScore
+from gnclightning.sde import VPSDE
+from gnclightning.training import report
+from gnclightning.training.report import ExpectedTime, flops_per_image, parameter_count
+
+
+def network() -> UNet:
+    return UNet(UNetConfig(channels=8, multipliers=(1, 2), blocks=(1, 1), embedding=16))
+
+
+def test_parameters_and_operations():
+    """Four times the pixels are nearly four times the work; an energy costs twice a score."""
+    score, energy = NetworkScore(VPSDE(), network()), NetworkEnergy(VPSDE(), network())
+    assert parameter_count(score) == sum(p.numel() for p in score.parameters())
+    small, large = (flops_per_image(score, (size, size)) for size in (32, 64))
+    assert 3.5 * small < large <= 4 * small
+    # A convolution forward costs 2 k^2 c_in c_out per pixel, and twice that backward.
+    assert small > 3 * 2 * 9 * 8 * 8 * 16**2
+    assert flops_per_image(energy, (32, 32)) > 2 * small
+    assert all(p.grad is None for p in energy.parameters())
+
+
+def test_the_expected_time_is_told_once(monkeypatch):
+    """Two seconds per step after a slow first one."""
+    now = [0.0]
+    monkeypatch.setattr(report.time, "monotonic", lambda: now[0])
+    file = StringIO()
+    callback = ExpectedTime(Console(file=file, width=100), first=2, steps=5)
+    trainer = SimpleNamespace(max_steps=1000, global_step=100, is_global_zero=True)
+    for step in range(101, 131):
+        now[0] += 60 if step == 101 else 2
+        trainer.global_step = step
+        callback.on_train_batch_end(trainer, None, None, torch.zeros(1), 0)
+    # Told after step 108, with 892 left.
+    assert file.getvalue() == "2 s per step, 0:29:44 left\n"
+
+
+def test_other_ranks_are_silent():
+    file = StringIO()
+    callback = ExpectedTime(Console(file=file), first=0, steps=1)
+    for step in range(5):
+        trainer = SimpleNamespace(max_steps=9, global_step=step, is_global_zero=False)
+        callback.on_train_batch_end(trainer, None, None, torch.zeros(1), 0)
+    assert file.getvalue() == ""
