@@ -14,7 +14,6 @@ from lightning.pytorch.callbacks import (
     EMAWeightAveraging,
     LearningRateMonitor,
     ModelCheckpoint,
-    RichProgressBar,
 )
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from lightning.pytorch.strategies import StrategyRegistry
@@ -44,7 +43,12 @@ from gnclightning.training.callbacks import PriorExport, ReconstructionCallback,
 from gnclightning.training.data import EllipsesDataModule, FolderDataModule, ImageDataModule
 from gnclightning.training.ldct import LDCTDataModule
 from gnclightning.training.module import DenoisingModule, TrainingPlan
-from gnclightning.training.report import ExpectedTime, flops_per_image, parameter_count
+from gnclightning.training.report import (
+    ExpectedTime,
+    StepProgressBar,
+    flops_per_image,
+    parameter_count,
+)
 
 WEIGHTS = "prior.safetensors"
 LAST = "last"
@@ -227,7 +231,7 @@ def _callbacks(config: TrainConfig, data: ImageDataModule, output: Path) -> list
     )
     callbacks += [LearningRateMonitor("step"), ExpectedTime(Console())]
     if config.progress:
-        callbacks.append(RichProgressBar())
+        callbacks.append(StepProgressBar())
     return callbacks
 
 

@@ -10,7 +10,12 @@ from gnclightning.networks import UNet, UNetConfig
 from gnclightning.priors import NetworkEnergy, NetworkScore
 from gnclightning.sde import VPSDE
 from gnclightning.training import report
-from gnclightning.training.report import ExpectedTime, flops_per_image, parameter_count
+from gnclightning.training.report import (
+    ExpectedTime,
+    StepProgressBar,
+    flops_per_image,
+    parameter_count,
+)
 
 
 def network() -> UNet:
@@ -51,3 +56,9 @@ def test_other_ranks_are_silent():
         trainer = SimpleNamespace(max_steps=9, global_step=step, is_global_zero=False)
         callback.on_train_batch_end(trainer, None, None, torch.zeros(1), 0)
     assert file.getvalue() == ""
+
+
+def test_the_bar_counts_steps():
+    bar = StepProgressBar()
+    bar._trainer = SimpleNamespace(global_step=50, max_steps=60)
+    assert bar._get_train_description(2) == "Epoch 2, from step 50 of 60"

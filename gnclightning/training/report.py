@@ -6,7 +6,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, RichProgressBar
 from rich.console import Console
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -34,6 +34,14 @@ def flops_per_image(prior: NetworkPrior, image_shape: tuple[int, int]) -> int:
         loss = denoising_score_matching(prior, prior.sde, x, t, torch.ones_like(x))
         torch.autograd.grad(loss.sum(), list(prior.parameters()), allow_unused=True)
     return counter.get_total_flops()
+
+
+class StepProgressBar(RichProgressBar):
+    """Lightning's bar of an epoch; the number of epochs is not known, that of the steps is."""
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        step, steps = self.trainer.global_step, self.trainer.max_steps
+        return f"Epoch {current_epoch}, from step {step} of {steps}"
 
 
 class ExpectedTime(Callback):
