@@ -12,15 +12,18 @@ import csv
 import datetime
 import json
 import platform
+import shutil
 import statistics
 from pathlib import Path
 from typing import Any
 
 import torch
+from toy2d_tables import toy2d_tables
 
 from gnclightning import cli
 from gnclightning.baselines import total_variation, tv_weight
 from gnclightning.data.ellipses import phantoms
+from gnclightning.experiments.toy2d.program import toy2d as toy2d_program
 from gnclightning.metrics import psnr, ssim
 from gnclightning.operators import ParallelBeam2D, Radon, add_noise
 from gnclightning.reconstruction.measurement import Stream, image_seed
@@ -156,7 +159,26 @@ def settings() -> dict[str, Any]:
     return {"last_step": last, "varied": {text: quality(text) for text in VARIED}}
 
 
-EXTRA = {"settings": settings, "tuned_tv": tuned_tv, "starts": starts, "ct_slice": ct_slice}
+def toy2d() -> dict[str, Any]:
+    """The 2D experiment at full size with its study; goes on where an interrupted run was."""
+    output = Path("runs/results/toy2d")
+    arguments = ["toy2d.study=true", f"output={output}"]
+    if toy2d_program(arguments) != 0:
+        raise SystemExit("toy2d failed")
+    shutil.copy(output / "fig1.png", "docs/images/toy2d.png")
+    shutil.copy(output / "study.png", "docs/images/toy2d-study.png")
+    summary = json.loads((output / "summary.json").read_text())
+    command = "python -m gnclightning.experiments.toy2d " + " ".join(arguments)
+    return {"command": command, **summary}
+
+
+EXTRA = {
+    "toy2d": toy2d,
+    "settings": settings,
+    "tuned_tv": tuned_tv,
+    "starts": starts,
+    "ct_slice": ct_slice,
+}
 
 
 def run(names: list[str]) -> None:
@@ -255,6 +277,8 @@ def table() -> None:
         )
         lines += ["", f"The real CT slice: {scores} (`{real['reproduce']}`)."]
     lines += settings_tables()
+    if toy := load("toy2d"):
+        lines += toy2d_tables(toy)
     known = [r for n in [*COMMANDS, *EXTRA] if (r := load(n))]
     if known:
         dates = sorted(r["date"] for r in known)
