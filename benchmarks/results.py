@@ -35,6 +35,7 @@ BEGIN, END = "<!-- begin generated -->", "<!-- end generated -->"
 TEST_SET = ["data.name=ellipses", "overwrite=true", "logger.mode=disabled"]
 COMMANDS: dict[str, list[str]] = {
     "preconditioned": ["data.count=100"],
+    "preconditioned_32": ["data.count=32", "methods=[]"],
     "gnc_flow": ["data.count=32", "solver.name=gnc_flow", "methods=[]"],
     "gradient_like": ["data.count=32", "solver.name=gradient_like", "methods=[]"],
     "gradient_descent": ["data.count=32", "solver.name=gradient_descent", "methods=[]"],
@@ -51,7 +52,7 @@ VALIDATION = ["data.split=validation", "data.count=8", "methods=[]"]
 LEVELS = (0.2, 0.1, 0.05, 0.01, 0.001)
 """Relative noise levels at which the settings of the last step are compared."""
 LAST_STEPS: dict[str, tuple[int, float]] = {
-    "Tweedie's mean, t_min = 0.15 noise": (0, 0.15),
+    "Tweedie's mean, t_min = 0.15 noise, at least 1e-3": (0, 0.15),
     "one step, t_min = 0.15 noise": (1, 0.15),
     "one step, t_min = 0.25 noise (default)": (1, 0.25),
     "two steps, t_min = 0.25 noise": (2, 0.25),

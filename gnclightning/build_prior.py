@@ -77,7 +77,8 @@ def build_teacher(config: TrainConfig, data: ImageDataModule) -> NetworkPrior | 
     """The prior whose score is learnt, if any.
 
     Raises:
-        UserError: it has another diffusion, or was trained on images of another size.
+        UserError: it has another diffusion, or was trained on images of another size, or mapped to
+            [0, 1] in another way.
     """
     if config.teacher is None:
         return None
@@ -86,6 +87,10 @@ def build_teacher(config: TrainConfig, data: ImageDataModule) -> NetworkPrior | 
     pairs = {
         "sde": (sde.to_dict(), teacher.sde.to_dict()),
         "image size": (tuple(data.image_shape), metadata.image_shape),
+        "range of values": (
+            build_metadata(config, data).training.get(RANGE),
+            metadata.training.get(RANGE),
+        ),
     }
     for name, (wanted, found) in pairs.items():
         if wanted != found:

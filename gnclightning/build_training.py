@@ -78,6 +78,8 @@ def run_training(config: TrainConfig) -> None:
     probe_folder(output, RUN_SIZE * sum(p.nbytes for p in prior.parameters()))
     try:
         trainer = build_trainer(config, data, output)
+    except UserError:
+        raise
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise UserError(
             f"trainer.* asks for what Lightning cannot give on this machine: {error}"

@@ -96,6 +96,8 @@ def test_devices_share_the_stream_without_overlap(tmp_path):
         stream = folder_module(tmp_path).train_dataloader()
         stream.deal(rank, 2)
         dealt.append(numbers(stream))
+        # A pass is as many images as on one device, however many share them.
+        assert len(stream) == len(expected) // write_numbered.batch_size // 2
     size = write_numbered.batch_size
     count = len(expected) // size // 2 * 2
     merged = [

@@ -1,5 +1,6 @@
 """What the figures of a run show."""
 
+import dataclasses
 import math
 from dataclasses import replace
 
@@ -70,6 +71,21 @@ def test_a_step_of_zero_is_left_out_of_a_logarithmic_axis():
     _, _, figure = figures.draw([traced("a", [0.5, 0.0, 0.3])]).values()
     panel = next(p for p in figure.axes if p.get_ylabel() == "step size")
     np.testing.assert_array_equal(np.isnan(panel.lines[0].get_ydata()), [False, True, False])
+
+
+def test_a_panel_without_values_says_why():
+    (_, _, figure) = figures.draw([traced("a", [0.0, 0.0])]).values()
+    texts = {p.get_ylabel(): [t.get_text() for t in p.texts] for p in figure.axes}
+    assert texts["step size"] == ["no values to show"]
+    assert texts["PSNR (dB)"] == []
+    measured = result("a", psnr=math.nan)
+    measured = dataclasses.replace(measured, batch=dataclasses.replace(measured.batch, truth=None))
+    drawn = figures.draw([measured])
+    assert list(drawn) == ["reconstructions.png", "convergence.png"]
+    texts = {p.get_ylabel(): [t.get_text() for t in p.texts] for p in drawn["convergence.png"].axes}
+    assert texts["PSNR (dB)"] == ["no ground truth"]
+    assert texts["objective f"] == []
+    assert [axes.get_title() for axes in drawn["reconstructions.png"].axes] == ["GNC"]
 
 
 def test_reconstructions_stand_beside_the_truth_with_their_numbers():

@@ -237,7 +237,7 @@ class TestNamedArrays:
         np.savez(path, **contents) if kind == "npz" else write_hdf5(path, **contents)
         np.testing.assert_array_equal(values(path), ramps(2))
         np.testing.assert_array_equal(values(path, key="images"), ramps(2))
-        reading_fails(path, f"images (H, W) or (N, H, W) in patients of {path}", key="patients")
+        reading_fails(path, f"arrays (H, W) or (N, H, W) in patients of {path}", key="patients")
 
     @pytest.mark.parametrize("kind", ["npz", "h5"])
     def test_one_of_several_is_named(self, tmp_path, kind):

@@ -48,19 +48,21 @@ def test_it_predicts_the_noise_of_phantoms_never_seen(prior, t, most):
     assert rounded == pytest.approx(loss.item(), rel=0.1)
 
 
-@pytest.mark.parametrize(("t", "most"), [(1e-3, 1.2), (1e-2, 1.05), (0.025, 1.05)])
+@pytest.mark.parametrize(("t", "most"), [(1e-3, 1.3), (1e-2, 1.1), (0.025, 1.05)])
 @pytest.mark.parametrize("excess", [1.0, 4.0, 20.0, None])
 def test_its_energy_grows_with_the_noise_far_beyond_its_level(prior, t, most, excess):
     """As s^2/2 per pixel for s times the noise of level t, up to the random starts (None).
 
     Its last training hardly saw t = 1e-3, where it takes some of the image for noise.
     """
-    x = torch.from_numpy(phantoms(range(2), 0, "test"))
+    x = torch.from_numpy(phantoms(range(8), 0, "test"))
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
-    times = torch.full((2,), t)
-    s = 1 / prior.sde.std(times) if excess is None else torch.full((2,), excess)
+    times = torch.full((8,), t)
+    s = 1 / prior.sde.std(times) if excess is None else torch.full((8,), excess)
     noisy = prior.sde.perturb(x, times, s[:, None, None, None] * noise)
-    ratio = prior.energy(noisy, times) / (0.5 * s.double() ** 2 * x[0].numel())
+    with torch.no_grad():
+        energy = prior.energy(noisy, times)
+    ratio = energy / (0.5 * s.double() ** 2 * x[0].numel())
     assert (ratio > 0.9).all()
     assert (ratio < most).all()
 

@@ -122,7 +122,6 @@ class TestRuns:
         y = arrays(simulated)["sinogram"][:, order]
         degrees = ",".join(f"{(n + 0.5) * 9:g}" for n in order)
         more = ("methods=[fbp]", "noise.relative=0.1", f"geometry.degrees=[{degrees}]", *UNITS)
-        more = (*more, "geometry.angles=7")  # which degrees replace
         data = measured(written(tmp_path, y), "data.count=1")
         found = run(prior, tmp_path / "run", *more, data=data)
         with h5py.File(found / "reconstructions.h5") as file:
@@ -158,7 +157,7 @@ class TestBadInput:
     def test_another_number_of_bins(self, refused):
         y = varied(20, 50)
         refused(y, parts=("scan", "got 20 x 50", "geometry.detector_spacing"))
-        refused(y, "geometry.degrees=[0,90]", parts=("expected 2 angles", "got 20 x 50"))
+        refused(y, "geometry.angles=2", parts=("expected 2 angles", "got 20 x 50"))
 
     def test_axes_that_are_swapped(self, refused):
         refused(varied(47, 20), parts=("got 47 x 20", "swap the axes"))
@@ -168,6 +167,12 @@ class TestBadInput:
     def test_no_angles(self, refused):
         parts = ("geometry.degrees: expected 1 to 100000 angles, got 0",)
         refused(varied(20, 47), "geometry.degrees=[]", parts=parts)
+
+    def test_angles_that_contradict_each_other(self, refused):
+        parts = ("geometry.angles: expected 2, as many as geometry.degrees", "got 20")
+        refused(varied(20, 47), "geometry.degrees=[0,90]", parts=parts)
+        parts = ("geometry.degrees: expected >= -3600, <= 3600, got 1e+300",)
+        refused(varied(20, 47), "geometry.degrees=[1e300,0]", parts=parts)
 
     def test_other_units(self, refused):
         y = np.full((20, 47), 40.0, np.float32)

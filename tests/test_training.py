@@ -4,6 +4,7 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -150,12 +151,19 @@ def test_an_energy_learns_the_score_of_its_teacher(tmp_path):
     [
         (["sde.beta_max=5"], "another sde"),
         (["data.size=32"], "another image size: expected (32, 32), got (16, 16)"),
+        (
+            ["data.name=folder", "data.path={images}", "data.range=[-1,2]"],
+            "another range of values: expected [-1.0, 2.0], got None",
+        ),
     ],
 )
 def test_an_unfit_teacher_is_refused(settings, message, tmp_path, capsys):
     train(tmp_path / "score", 1)
     teacher = f"teacher={tmp_path / 'score' / 'prior.safetensors'}"
-    assert cli.train([*TINY, f"output={tmp_path / 'e'}", teacher, *settings]) == 2
+    np.save(tmp_path / "images.npy", phantoms(range(4), 0, "train", 16)[:, 0])
+    settings = [setting.format(images=tmp_path / "images.npy") for setting in settings]
+    tiny = [s for s in TINY if "name=folder" not in str(settings) or not s.startswith("data.")]
+    assert cli.train([*tiny, f"output={tmp_path / 'e'}", teacher, *settings]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1

@@ -13,7 +13,7 @@ import torch
 
 from batches import batch, names_in, result, run_folder
 from gnclightning import files
-from gnclightning.reconstruction import writers
+from gnclightning.reconstruction import figures, writers
 from gnclightning.reconstruction.methods import Outcome
 from gnclightning.reconstruction.runner import Observer, run
 from run_folders import arrays, table
@@ -147,6 +147,27 @@ class TestRunFolder:
             3,
         )
         assert not [name for name in names_in(tmp_path) if name.startswith(".")]
+        assert names_in(tmp_path / "figures") == ["errors.png", "reconstructions.png"]
+
+    def test_an_interruption_while_drawing_draws_again(self, tmp_path, monkeypatch):
+        draw, calls = figures.draw, []
+
+        def interrupted_once(results):
+            calls.append(results)
+            if len(calls) == 1:
+                raise KeyboardInterrupt
+            return draw(results)
+
+        monkeypatch.setattr(figures, "draw", interrupted_once)
+        observer = run_folder(tmp_path)
+        observer.batch_finished(result("a"))
+        with pytest.raises(KeyboardInterrupt):
+            observer.run_finished()
+        observer.close()
+        found = ["convergence.png", "errors.png", "reconstructions.png"]
+        assert names_in(tmp_path / "figures") == found
+        observer.close()
+        assert len(calls) == 2
 
 
 def test_environment_has_no_stray_files(tmp_path):

@@ -6,7 +6,7 @@ from typing import Literal
 from gnclightning.config.common import SEEDS, ImageLoggerConfig
 from gnclightning.config.folder import FolderConfig
 from gnclightning.config.ldct import LDCTConfig
-from gnclightning.config.sections import FieldError, Section, bounded, one_of
+from gnclightning.config.sections import FieldError, Section, bounded, one_of, within
 from gnclightning.config.solver import (
     GNCFlowConfig,
     GradientDescentConfig,
@@ -95,6 +95,7 @@ class SinogramDataConfig(DataConfig):
     """Value of the image, such as attenuation per geometry.unit, that becomes 1."""
 
 
+_ANGLES = 60
 MOST_RAYS = 100_000
 """Of angles, and of detector bins: far beyond any scanner, but a sinogram still fits memory."""
 
@@ -103,9 +104,9 @@ MOST_RAYS = 100_000
 class GeometryConfig(Section):
     """Parallel-beam geometry."""
 
-    angles: int = bounded(60, f">= 1, <= {MOST_RAYS}")
+    angles: int = bounded(_ANGLES, f">= 1, <= {MOST_RAYS}")
     """Projection angles, at the midpoints of equal parts of half a turn."""
-    degrees: list[float] | None = None
+    degrees: list[float] | None = field(default=None, metadata=within(">= -3600, <= 3600"))
     """The projection angles themselves, [FIRST,...], in place of geometry.angles; 0 projects along
     columns, and they turn counterclockwise."""
     detector_count: int | None = bounded(None, f">= 1, <= {MOST_RAYS}")
@@ -122,6 +123,9 @@ class GeometryConfig(Section):
         if self.degrees is not None and not 1 <= len(self.degrees) <= MOST_RAYS:
             message = f"expected 1 to {MOST_RAYS} angles, got {len(self.degrees)}"
             raise FieldError(self, "degrees", message)
+        if self.degrees is not None and self.angles not in (_ANGLES, len(self.degrees)):
+            message = f"expected {len(self.degrees)}, as many as geometry.degrees, or nothing"
+            raise FieldError(self, "angles", f"{message}, got {self.angles}")
 
 
 @dataclass(kw_only=True)

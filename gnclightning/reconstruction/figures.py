@@ -150,7 +150,7 @@ def _convergence(results: Sequence[BatchResult]) -> Figure:
         curves = _curves(rows, column)
         if scale == "log":
             curves[~(curves > 0)] = np.nan  # a failed search has no step
-        _plot(panel, curves)
+        _plot(panel, curves, "no ground truth" if column == "psnr" else "no values to show")
         panel.set(ylabel=text, yscale=scale)
     panels[3].axhline(0, color="black", linewidth=0.8)
     for panel in panels[2:]:
@@ -170,14 +170,15 @@ def _curves(rows: Sequence[TraceRow], column: str) -> NDArray[np.float64]:
     return curves
 
 
-def _plot(panel: Axes, curves: NDArray[np.float64]) -> None:
+def _plot(panel: Axes, curves: NDArray[np.float64], without: str) -> None:
+    """Each image's curve and their mean; `without` any values, that."""
     iterations = np.arange(curves.shape[1])
     for number, curve in enumerate(curves):
         name = "one image" if number == 0 else None
         panel.plot(iterations, curve, color="#9aa5b1", linewidth=0.6, alpha=0.8, label=name)
     known = ~np.isnan(curves).all(0)
     if not known.any():
-        panel.text(0.5, 0.5, "no ground truth", ha="center", transform=panel.transAxes)
+        panel.text(0.5, 0.5, without, ha="center", transform=panel.transAxes)
         return
     means = np.nanmean(curves[:, known], axis=0)
     panel.plot(iterations[known], means, color=_MEAN_COLOUR, linewidth=1.8, label="mean")

@@ -92,10 +92,10 @@ class RunFolder(Observer):
             self._draw()
 
     def _draw(self) -> None:
-        self._drawn = True
         for name, figure in figures.draw(self._results).items():
             with replacing(self.path / folder.FIGURES / name) as temporary:
                 figure.savefig(temporary, bbox_inches="tight")
+        self._drawn = True
 
     def _write(self) -> None:
         began = time.monotonic()

@@ -178,21 +178,23 @@ class TrainingStream:
         images: where they come from.
         order: in which they come.
         batch_size: images per batch.
-        batches: batches per pass.
+        batches: batches per pass, of all devices together.
         workers: processes that prepare them.
     """
 
     def __init__(
         self, images: Dataset[Tensor], order: Order, batch_size: int, batches: int, workers: int
     ):
+        self._pass = batches
         self._batches = _Batches(order, batch_size, batches)
         # Workers end with each pass: persistent ones would live on after training, until the
         # garbage collector finds them, and hold it up.
         self._loader = DataLoader(images, batch_sampler=self._batches, num_workers=workers)
 
     def deal(self, rank: int, world: int) -> None:
-        """Take every `world`-th batch only, from number `rank` on."""
+        """Take every `world`-th batch only, from number `rank` on, of a pass shared by all."""
         self._batches.rank, self._batches.world = rank, world
+        self._batches.batches = max(1, self._pass // world)
 
     def __len__(self) -> int:
         return len(self._batches)

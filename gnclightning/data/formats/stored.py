@@ -63,7 +63,7 @@ def check_array(
     if min(shape, default=1) < 1:
         raise UserError(f"expected numbers in {place}, got none, shape {shape}: leave it out")
     if len(shape) not in (2, 3):
-        raise UserError(f"expected images {axes} in {place}, got shape {shape}: reshape them")
+        raise UserError(f"expected arrays {axes} in {place}, got shape {shape}: reshape them")
 
 
 def choose_array(file: Path, shapes: Mapping[str, tuple[int, ...]], key: str | None) -> str:
