@@ -8,12 +8,9 @@ import argparse
 import errno
 import os
 import shutil
-import signal
 import sys
-import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, NoReturn, TypeVar
@@ -30,6 +27,7 @@ from gnclightning.config import (
 )
 from gnclightning.config.sections import Section
 from gnclightning.errors import UserError
+from gnclightning.interruption import exit_status, terminable
 
 ConfigT = TypeVar("ConfigT", bound=Section)
 
@@ -177,7 +175,7 @@ def main(program: Program[ConfigT], arguments: Sequence[str]) -> int:
         The exit status, see `reconstruct`.
     """
     try:
-        with _told_to_stop():
+        with terminable():
             _run(program, arguments)
     except (UserError, OSError, MemoryError) as error:
         if "--debug" in arguments:
@@ -200,29 +198,8 @@ def main(program: Program[ConfigT], arguments: Sequence[str]) -> int:
     return 0
 
 
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM, which schedulers send, ends a program as Ctrl-C does."""
-
-
-@contextmanager
-def _told_to_stop() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def terminate(*_: object) -> NoReturn:
-        raise _Terminated
-
-    before = signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def _stop(program: Program[ConfigT], interruption: KeyboardInterrupt) -> int:
-    sign = signal.SIGTERM if isinstance(interruption, _Terminated) else signal.SIGINT
-    return _complain(f"interrupted: {program.interrupted}", status=128 + sign)
+    return _complain(f"interrupted: {program.interrupted}", status=exit_status(interruption))
 
 
 def _out_of_memory(error: RuntimeError) -> bool:

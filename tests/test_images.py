@@ -35,8 +35,8 @@ def test_an_image_set_accepts_the_whole_of_zero_to_one():
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (math.nan, "image b: expected finite values, got 1 NaN or infinite of 20 pixels"),
-        (math.inf, "image b: expected finite values, got 1 NaN or infinite of 20 pixels"),
+        (math.nan, "image b: expected finite values, got 1 NaN or infinite of 20: replace"),
+        (math.inf, "image b: expected finite values, got 1 NaN or infinite of 20: replace"),
         (-0.25, r"image b: expected values in \[0, 1\], got -0.25 to 1: scale"),
         (1.5, r"image b: expected values in \[0, 1\], got 0.0\d* to 1.5: scale"),
     ],

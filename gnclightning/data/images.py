@@ -48,13 +48,18 @@ class ImageSet:
         return self.images.shape[-2], self.images.shape[-1]
 
 
-def _check(name: str, image: Tensor) -> None:
-    wrong = int((~image.isfinite()).sum())
+def check_finite(name: str, values: Tensor) -> None:
+    """Raise `UserError` if some of the values (H, W) of what has this name are no numbers."""
+    wrong = int((~values.isfinite()).sum())
     if wrong:
         raise UserError(
-            f"image {name}: expected finite values, got {wrong} NaN or infinite of "
-            f"{image.numel()} pixels: replace them"
+            f"{name}: expected finite values, got {wrong} NaN or infinite of {values.numel()}: "
+            "replace them"
         )
+
+
+def _check(name: str, image: Tensor) -> None:
+    check_finite(f"image {name}", image)
     low, high = (value.item() for value in image.aminmax())
     if low == high:
         raise UserError(

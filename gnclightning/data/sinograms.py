@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gnclightning.data.folder import read_stack
 from gnclightning.data.formats.stored import StoredImage
+from gnclightning.data.images import check_finite
 from gnclightning.errors import UserError
 
 
@@ -31,12 +32,7 @@ class SinogramSet:
         assert self.sinograms.ndim == 4
         assert len(self.sinograms) == len(self.names) > 0
         for name, sinogram in zip(self.names, self.sinograms, strict=True):
-            wrong = int((~sinogram.isfinite()).sum())
-            if wrong:
-                raise UserError(
-                    f"sinogram {name}: expected finite values, got {wrong} NaN or infinite of "
-                    f"{sinogram.numel()}: replace them"
-                )
+            check_finite(f"sinogram {name}", sinogram)
             low, high = (value.item() for value in sinogram.aminmax())
             if low == high:
                 raise UserError(
