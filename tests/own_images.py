@@ -1,5 +1,6 @@
 """Images as users store them, and what reading them must say when it fails."""
 
+import h5py
 import numpy as np
 import pytest
 
@@ -24,3 +25,9 @@ def reading_fails(path, *parts, **options):
     assert "\n" not in message
     for part in parts:
         assert part in message
+
+
+def write_hdf5(path, **datasets):
+    with h5py.File(path, "w") as file:
+        for name, values in datasets.items():
+            file.create_dataset(name.replace("__", "/"), data=values)
