@@ -35,16 +35,18 @@ def test_parameters_and_operations():
 
 
 def test_the_expected_time_is_told_once(monkeypatch):
-    """Two seconds per step after a slow first one."""
+    """Two seconds per step, of two batches each, after a slow first one."""
     now = [0.0]
     monkeypatch.setattr(report.time, "monotonic", lambda: now[0])
     file = StringIO()
     callback = ExpectedTime(Console(file=file, width=100), first=2, steps=5)
     trainer = SimpleNamespace(max_steps=1000, global_step=100, is_global_zero=True)
     for step in range(101, 131):
-        now[0] += 60 if step == 101 else 2
+        now[0] += 60 if step == 101 else 1
         trainer.global_step = step
         callback.on_train_batch_end(trainer, None, None, torch.zeros(1), 0)
+        now[0] += 1
+        callback.on_train_batch_end(trainer, None, None, torch.zeros(1), 1)
     # Told after step 108, with 892 left.
     assert file.getvalue() == "2 s per step, 0:29:44 left\n"
 

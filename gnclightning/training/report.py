@@ -57,7 +57,8 @@ class ExpectedTime(Callback):
         self._console = console
         self._first, self._steps = first, steps
         self._begun: int | None = None
-        self._since = 0.0
+        self._since: float | None = None
+        self._told = False
 
     def on_train_batch_end(
         self,
@@ -72,11 +73,11 @@ class ExpectedTime(Callback):
         if self._begun is None:
             self._begun = step
         timed = step - self._begun - self._first
-        if timed == 0:
+        if timed == 0 and self._since is None:
             self._since = now
-        if timed == self._steps and self._since:
+        if timed == self._steps and self._since is not None and not self._told:
+            self._told = True
             each = (now - self._since) / self._steps
             left = timedelta(seconds=round(each * (trainer.max_steps - step)))
-            self._since = 0.0
             if trainer.is_global_zero:
                 self._console.print(f"{each:.3g} s per step, {left} left", highlight=False)
