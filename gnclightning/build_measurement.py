@@ -46,7 +46,7 @@ def with_noise_level(
     """The settings with the noise level of measured sinograms, estimated if it is not given."""
     if isinstance(source, ImageSet) or config.noise.level is not None:
         return config
-    levels = estimate_noise(source.sinograms) / source.sizes
+    levels = estimate_noise(source.sinograms) / source.magnitudes
     relative = float(f"{float(levels.median()):.6g}")
     if not relative > 0:
         raise UserError(
@@ -149,7 +149,7 @@ def build_measurements(
     assert isinstance(config.data, SinogramDataConfig)
     if noise.absolute is None:
         assert noise.relative is not None
-        sigma_y = noise.relative * source.sizes
+        sigma_y = noise.relative * source.magnitudes
     else:
         level = noise.absolute / (size * config.data.white)
         sigma_y = torch.full((len(source),), level, dtype=torch.float64)

@@ -44,7 +44,7 @@ class SinogramSet:
         return len(self.names)
 
     @property
-    def sizes(self) -> Tensor:
+    def magnitudes(self) -> Tensor:
         """Mean absolute value of each sinogram, (N,) float64."""
         return self.sinograms.double().abs().mean((1, 2, 3))
 

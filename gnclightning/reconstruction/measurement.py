@@ -166,7 +166,7 @@ class Measured:
 
     def relative_noise(self) -> float:
         """See `Measurements`; |y| stands for |A x|."""
-        return float((self.sigma_y / self.sinograms.sizes).mean())
+        return float((self.sigma_y / self.sinograms.magnitudes).mean())
 
     def batches(self, size: int) -> Iterator[MeasuredBatch]:
         """`size` sinograms at a time."""
