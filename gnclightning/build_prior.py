@@ -113,7 +113,6 @@ def build_metadata(config: TrainConfig, data: ImageDataModule) -> PriorMetadata:
             "initialised_from": _origin(config.init),
             "teacher": _origin(config.teacher),
             "times": asdict(config.time_sampling),
-            "ema_decay": config.ema.decay,
             "precision": config.trainer.precision,
         },
     )

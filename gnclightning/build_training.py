@@ -11,7 +11,6 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import (
     Callback,
-    EMAWeightAveraging,
     LearningRateMonitor,
     ModelCheckpoint,
 )
@@ -39,6 +38,7 @@ from gnclightning.losses import LognormalTimes, LogUniformTimes, PowerTimes, Tim
 from gnclightning.priors import NetworkPrior
 from gnclightning.reconstruction.folder import probe_folder
 from gnclightning.tracking import check_mode, open_logger
+from gnclightning.training.averaging import AverageChoice, MovingAverages
 from gnclightning.training.callbacks import PriorExport, ReconstructionCallback, ValidationProblem
 from gnclightning.training.data import EllipsesDataModule, FolderDataModule, ImageDataModule
 from gnclightning.training.ldct import LDCTDataModule
@@ -52,8 +52,9 @@ from gnclightning.training.report import (
 
 WEIGHTS = "prior.safetensors"
 LAST = "last"
-RUN_SIZE = 10
-"""Sizes of the weights that a run folder needs: a checkpoint holds four, two may exist at once."""
+RUN_SIZE, AVERAGE_SIZE = 10, 3
+"""Sizes of the weights that a run folder needs: a checkpoint holds four, two may exist at once; one
+more for each further average, which has also a file of its own."""
 
 
 def run_training(config: TrainConfig) -> None:
@@ -75,7 +76,8 @@ def run_training(config: TrainConfig) -> None:
     module = DenoisingModule(prior, build_plan(config), build_teacher(config, data))
     if resume is not None:
         _check_resumable(resume, module, config)
-    probe_folder(output, RUN_SIZE * sum(p.nbytes for p in prior.parameters()))
+    sizes = RUN_SIZE + AVERAGE_SIZE * len(config.ema.alternatives)
+    probe_folder(output, sizes * sum(p.nbytes for p in prior.parameters()))
     try:
         trainer = build_trainer(config, data, output)
     except UserError:
@@ -212,16 +214,21 @@ def build_trainer(config: TrainConfig, data: ImageDataModule, output: Path) -> L
 
 def _callbacks(config: TrainConfig, data: ImageDataModule, output: Path) -> list[Callback]:
     """In the order that they need: what looks at averaged weights before the averaging."""
-    t = config.trainer
+    t, decay = config.trainer, config.ema.decay
     callbacks: list[Callback] = []
+    images = data.validation_images[: config.reconstruction.count]
+    problem = ValidationProblem(images, config.reconstruction.steps)
     if config.reconstruction.every_n_steps:
-        images = data.validation_images[: config.reconstruction.count]
-        problem = ValidationProblem(images, config.reconstruction.steps)
         callbacks.append(ReconstructionCallback(problem, config.reconstruction.every_n_steps))
     metadata = build_metadata(config, data)
-    callbacks.append(PriorExport(output / WEIGHTS, metadata, config.optimizer.batch_size))
-    if config.ema.decay:
-        callbacks.append(EMAWeightAveraging(decay=config.ema.decay))
+    export = PriorExport(output / WEIGHTS, metadata, config.optimizer.batch_size, decay)
+    callbacks.append(export)
+    decays = (decay, *config.ema.alternatives)
+    if decays != (0,):
+        averages = MovingAverages(decays)
+        callbacks.append(averages)
+        if len(decays) > 1:
+            callbacks.append(AverageChoice(averages, problem, export, Console()))
     callbacks.append(
         ModelCheckpoint(
             dirpath=output,

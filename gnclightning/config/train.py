@@ -196,6 +196,19 @@ class EMAConfig(Section):
 
     decay: float = bounded(0.999, ">= 0, < 1")
     """Part that stays at each step; 0: no averaging."""
+    alternatives: list[float] = field(default_factory=list[float], metadata=within(">= 0, < 1"))
+    """Further decays, such as [0,0.9999]: after training, the weights of all decays reconstruct
+    validation images (reconstruction.*), and the best are shipped; 0: the weights themselves."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len({self.decay, *self.alternatives}) <= len(self.alternatives):
+            raise FieldError(
+                self,
+                "alternatives",
+                f"expected decays other than ema.decay={self.decay} and each other, got "
+                f"{self.alternatives}",
+            )
 
 
 @dataclass(kw_only=True)
@@ -233,7 +246,7 @@ class TrainerConfig(Section):
 
 @dataclass(kw_only=True)
 class ValidationReconstructionConfig(Section):
-    """Reconstruction of a few validation images during training."""
+    """Reconstruction of a few validation images, during training and to choose among averages."""
 
     every_n_steps: int = bounded(2000, ">= 0")
     """Steps between two reconstructions; 0: never."""

@@ -120,12 +120,14 @@ class PriorExport(Callback):
         path: file to write.
         metadata: description of the prior; what training has seen so far is added to `training`.
         batch_size: images of one batch on one device.
+        decay: of the moving average that validation uses.
     """
 
-    def __init__(self, path: Path, metadata: PriorMetadata, batch_size: int):
+    def __init__(self, path: Path, metadata: PriorMetadata, batch_size: int, decay: float):
         self.path = path
         self.metadata = metadata
         self.batch_size = batch_size
+        self.decay = decay
         self._images = 0
         self._stepped = False
         self._seconds = 0.0
@@ -161,14 +163,17 @@ class PriorExport(Callback):
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Export while the averaged weights are in place."""
         if not trainer.sanity_checking:
-            self._export(trainer, pl_module)
+            self.write(trainer, pl_module, self.path, self.decay)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Export the final weights; by now the averaging callback has put the average in place."""
+        """Export the final weights."""
         if self._stepped:
-            self._export(trainer, pl_module)
+            self.write(trainer, pl_module, self.path, self.decay)
 
-    def _export(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def write(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, path: Path, decay: float
+    ) -> None:
+        """Write the weights in place, as the average with a decay; only the first process does."""
         if not trainer.is_global_zero:
             return
         prior = pl_module.prior
@@ -179,8 +184,9 @@ class PriorExport(Callback):
             "images_seen": self._images,
             "hardware": f"{trainer.world_size} x {_hardware(pl_module.device)}",
             "hours": round(self._elapsed() / 3600, 2),
+            "ema_decay": decay,
         }
-        save_prior(prior, replace(self.metadata, training=training), self.path)
+        save_prior(prior, replace(self.metadata, training=training), path)
 
     def _elapsed(self) -> float:
         return self._seconds + time.monotonic() - self._since

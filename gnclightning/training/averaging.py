@@ -1,0 +1,177 @@
+"""Moving averages of the weights with several decays, and the choice among them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback, EMAWeightAveraging
+from rich.console import Console
+from rich.table import Table
+from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
+
+from gnclightning.files import write_csv
+from gnclightning.metrics import psnr, ssim
+from gnclightning.priors import NetworkPrior
+from gnclightning.training.callbacks import PriorExport, ValidationProblem
+
+FOLDER, TABLE = "averages", "averages.csv"
+_STATE = "further_averages"
+
+
+class MovingAverages(EMAWeightAveraging):
+    """Averages with several decays; the first is in place during validation and after training.
+
+    Each is, bit for bit, what a training with this decay alone would have. With decay 0 the
+    average is the weights themselves.
+
+    Args:
+        decays: all different, at least one.
+    """
+
+    def __init__(self, decays: Sequence[float]):
+        super().__init__(decay=decays[0])
+        self.decays = tuple(decays)
+        self._further: dict[float, AveragedModel] = {}
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Start all averages."""
+        super().setup(trainer, pl_module, stage)
+        if stage == "fit":
+            self._further = {
+                decay: AveragedModel(_prior(pl_module), avg_fn=get_ema_avg_fn(decay))
+                for decay in self.decays[1:]
+            }
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Bring the averages to the device, where the weights were not yet when these started."""
+        for average in (self._average_model, *self._further.values()):
+            assert average is not None
+            average.to(pl_module.device)
+
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Update all averages after a step of the optimiser."""
+        stepped = trainer.global_step > self._latest_update_step
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        if stepped:
+            for average in self._further.values():
+                average.update_parameters(_prior(pl_module))
+
+    def put(self, decay: float, pl_module: L.LightningModule) -> None:
+        """Put the average with a decay in the place of the weights."""
+        if decay == self.decays[0]:
+            assert self._average_model is not None
+            source = _prior(self._average_model.module)
+        else:
+            source = self._further[decay].module
+        _prior(pl_module).load_state_dict(source.state_dict())
+
+    def on_save_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Add the averages to a checkpoint."""
+        super().on_save_checkpoint(trainer, pl_module, checkpoint)
+        checkpoint[_STATE] = {d: average.state_dict() for d, average in self._further.items()}
+
+    def on_load_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Go on with the averages of a checkpoint."""
+        super().on_load_checkpoint(trainer, pl_module, checkpoint)
+        for decay, average in self._further.items():
+            average.load_state_dict(checkpoint[_STATE][decay])
+
+
+class AverageChoice(Callback):
+    """After training, ships the average whose reconstructions of validation images are best.
+
+    Writes every average, and a table of their PSNR and SSIM. Put it behind the averages. What a
+    run that was killed here had no time for is done when it is started again.
+
+    Args:
+        averages: to choose among.
+        problem: what to reconstruct.
+        export: writes weights; tells where those to ship lie, beside which the others are kept.
+        console: where the table is printed.
+    """
+
+    def __init__(
+        self,
+        averages: MovingAverages,
+        problem: ValidationProblem,
+        export: PriorExport,
+        console: Console,
+    ):
+        self._averages = averages
+        self._problem = problem
+        self._export = export
+        self._console = console
+        self._folder = export.path.parent / FOLDER
+
+    @property
+    def _table(self) -> Path:
+        return self._folder / TABLE
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Forget a choice among the averages of fewer steps, or of another training."""
+        if trainer.is_global_zero:
+            self._table.unlink(missing_ok=True)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Choose, while the weights are on their device."""
+        if trainer.is_global_zero:
+            self._choose(trainer, pl_module)
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Choose if there was nothing to train, but no choice was made yet."""
+        if trainer.is_global_zero and not self._table.is_file():
+            self._choose(trainer, pl_module)
+
+    @torch.no_grad()
+    def _choose(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        for decay in self._averages.decays:
+            self._averages.put(decay, pl_module)
+            self._export.write(trainer, pl_module, self._folder / _file(decay), decay)
+        rows: list[tuple[float, float, float]] = []
+        for decay in self._averages.decays:
+            self._averages.put(decay, pl_module)
+            x = self._problem.reconstruct(_prior(pl_module))
+            truth = self._problem.images.to(x)
+            rows.append((decay, psnr(x, truth).mean().item(), ssim(x, truth).mean().item()))
+        best = max(rows, key=lambda row: row[1])[0]
+        self._averages.put(best, pl_module)
+        self._export.decay = best
+        self._export.write(trainer, pl_module, self._export.path, best)
+        write_csv(
+            self._table,
+            ("ema_decay", "psnr", "ssim", "file", "shipped"),
+            [(*row, _file(row[0]), row[0] == best) for row in rows],
+        )
+        self._print(rows, best)
+
+    def _print(self, rows: Sequence[tuple[float, float, float]], best: float) -> None:
+        count = len(self._problem.images)
+        table = Table("EMA decay", "PSNR", "SSIM", "", title=f"{count} validation images")
+        for decay, *values in rows:
+            shown = (f"{value:.{digits}f}" for value, digits in zip(values, (2, 4), strict=True))
+            table.add_row(f"{decay:g}", *shown, "shipped" if decay == best else "")
+        self._console.print(table)
+
+
+def _prior(module: torch.nn.Module) -> NetworkPrior:
+    """The prior that a `DenoisingModule`, or a copy of one, trains."""
+    prior = module.prior
+    assert isinstance(prior, NetworkPrior)
+    return prior
+
+
+def _file(decay: float) -> str:
+    return f"ema-{decay}.safetensors" if decay else "no-ema.safetensors"
