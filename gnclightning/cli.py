@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, NoReturn, TypeVar
 
+from gnclightning import memory
 from gnclightning.config import (
     InspectConfig,
     ReconstructConfig,
@@ -182,7 +183,7 @@ def main(program: Program[ConfigT], arguments: Sequence[str]) -> int:
             traceback.print_exc()
         return _complain(f"error: {_describe(error)}", status=2)
     except RuntimeError as error:
-        if not _out_of_memory(error):
+        if not memory.ran_out(error):
             raise
         if "--debug" in arguments:
             traceback.print_exc()
@@ -200,11 +201,6 @@ def main(program: Program[ConfigT], arguments: Sequence[str]) -> int:
 
 def _stop(program: Program[ConfigT], interruption: KeyboardInterrupt) -> int:
     return _complain(f"interrupted: {program.interrupted}", status=exit_status(interruption))
-
-
-def _out_of_memory(error: RuntimeError) -> bool:
-    """Whether PyTorch ran out of memory; on the CPU it says so in words only."""
-    return type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
 
 
 def _run(program: Program[ConfigT], arguments: Sequence[str]) -> None:

@@ -12,6 +12,17 @@ _LIMITS = (
 """Where containers say what they may use."""
 
 
+_WORDS = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
+"""What PyTorch, CUDA and their libraries say where they have no class of errors for it."""
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether an error means that memory, of whatever device, ran out."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _WORDS)
+
+
 def total_memory() -> int:
     """Bytes that this machine, or the container around this process, has."""
     known = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]

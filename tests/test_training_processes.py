@@ -135,6 +135,18 @@ def test_two_processes_train_as_one_with_their_joint_batch(tmp_path):
         torch.testing.assert_close(weights(tmp_path / "two")[name], value, rtol=0, atol=1e-3)
 
 
+def test_a_run_goes_on_with_another_number_of_processes(tmp_path):
+    """One, then two, then one again with half the batch at a time; all epochs have three steps."""
+    train(tmp_path / "whole")
+    kill_after(tmp_path / "parts", 4, 0.0)
+    kill_after(tmp_path / "parts", 8, 0.0, "trainer.devices=2", *TWO)
+    halves = ["optimizer.batch_size=2", "trainer.accumulate_grad_batches=2"]
+    train(tmp_path / "parts", *halves)
+    assert load_prior(tmp_path / "parts")[1].training["images_seen"] == 4 * STEPS
+    for name, value in weights(tmp_path / "whole").items():
+        torch.testing.assert_close(weights(tmp_path / "parts")[name], value, rtol=0, atol=1e-3)
+
+
 def free_port() -> int:
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))

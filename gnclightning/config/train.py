@@ -226,11 +226,13 @@ class TrainerConfig(Section):
     num_nodes: int = bounded(1, ">= 1")
     """Nodes."""
     strategy: str = "auto"
-    """Strategy for several devices, such as ddp."""
+    """Strategy for several devices: auto or ddp; those that cut weights into pieces, such as fsdp,
+    cannot be used."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     """Precision of the network."""
     accumulate_grad_batches: int = bounded(1, ">= 1")
-    """Batches whose gradients make one optimizer step."""
+    """Batches whose gradients make one optimizer step. A training goes on with other devices, batch
+    size and number of batches as it would have, if a step has as many images as before."""
     log_every_n_steps: int = bounded(20, ">= 1")
     """Steps between two logged values."""
     val_check_interval: int = bounded(1000, ">= 1")

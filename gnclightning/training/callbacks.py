@@ -1,6 +1,5 @@
 """What happens beside training: reconstructions of validation images, and weights to ship."""
 
-import math
 import platform
 import time
 from dataclasses import dataclass, replace
@@ -13,13 +12,13 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
 
-from gnclightning.errors import UserError
 from gnclightning.metrics import psnr, ssim
 from gnclightning.objectives import Alpha, GraduatedObjective
 from gnclightning.operators import ParallelBeam2D, Radon, add_noise
 from gnclightning.priors import NetworkEnergy, NetworkPrior, PriorMetadata, save_prior
 from gnclightning.solvers import Armijo, FixedFirstStep, log_schedule, preconditioned, solve
 from gnclightning.tensors import full_float32
+from gnclightning.training.guard import check_weights
 
 T_MIN = 0.025
 """As in reconstructions from measurements with 10 % noise."""
@@ -121,13 +120,17 @@ class PriorExport(Callback):
         metadata: description of the prior; what training has seen so far is added to `training`.
         batch_size: images of one batch on one device.
         decay: of the moving average that validation uses.
+        images: on which weights are judged before they are written.
     """
 
-    def __init__(self, path: Path, metadata: PriorMetadata, batch_size: int, decay: float):
+    def __init__(
+        self, path: Path, metadata: PriorMetadata, batch_size: int, decay: float, images: Tensor
+    ):
         self.path = path
         self.metadata = metadata
         self.batch_size = batch_size
         self.decay = decay
+        self.images = images
         self._images = 0
         self._stepped = False
         self._seconds = 0.0
@@ -145,20 +148,9 @@ class PriorExport(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Count the images, and remember that there is something new to export.
-
-        Raises:
-            UserError: the loss is not finite; no checkpoint of this step is written.
-        """
+        """Count the images, and remember that there is something new to export."""
         self._stepped = True
-        # Counted, as a run may go on with another number of devices.
         self._images += self.batch_size * trainer.world_size
-        loss = float(outputs["loss"])
-        if not math.isfinite(loss):
-            raise UserError(
-                f"training diverged: the loss is {loss} after {trainer.global_step} steps; lower "
-                "optimizer.matrix_lr and optimizer.lr, or check the images"
-            )
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Export while the averaged weights are in place."""
@@ -173,8 +165,14 @@ class PriorExport(Callback):
     def write(
         self, trainer: L.Trainer, pl_module: L.LightningModule, path: Path, decay: float
     ) -> None:
-        """Write the weights in place, as the average with a decay; only the first process does."""
+        """Write the weights in place, as the average with a decay; only the first process does.
+
+        Raises:
+            Diverged: their loss is not finite; a high one only keeps them from being written.
+        """
         if not trainer.is_global_zero:
+            return
+        if not check_weights(pl_module, self.images, trainer.global_step):
             return
         prior = pl_module.prior
         assert isinstance(prior, NetworkPrior)

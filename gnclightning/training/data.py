@@ -3,8 +3,8 @@
 Both give batches (B, 1, H, W), float32 in [0, 1]. Training is one endless stream of images, of
 which an epoch is only a number of batches: batch k of a run depends on the seed, the batch size
 and k alone, not on the workers, the ends of epochs, or an interruption and resumption. With several
-devices the stream's batches are dealt out in turn. Images are not augmented (a mirrored patient is
-not a patient).
+devices the stream's batches are dealt out in turn; a pass is a whole number of the optimiser's
+steps. Images are not augmented (a mirrored patient is not a patient).
 """
 
 from collections.abc import Callable, Iterator
@@ -71,7 +71,10 @@ class ImageDataModule(lightning.LightningDataModule):
     def train_dataloader(self) -> "TrainingStream":
         """This device's part of the training stream; to iterate again goes on where it was."""
         if self.trainer is not None:
-            self._stream.deal(self.trainer.global_rank, self.trainer.world_size)
+            trainer = self.trainer
+            self._stream.deal(
+                trainer.global_rank, trainer.world_size, trainer.accumulate_grad_batches
+            )
         return self._stream
 
     def val_dataloader(self) -> "TensorBatches":
@@ -191,10 +194,13 @@ class TrainingStream:
         # garbage collector finds them, and hold it up.
         self._loader = DataLoader(images, batch_sampler=self._batches, num_workers=workers)
 
-    def deal(self, rank: int, world: int) -> None:
-        """Take every `world`-th batch only, from number `rank` on, of a pass shared by all."""
+    def deal(self, rank: int, world: int, per_step: int = 1) -> None:
+        """Take every `world`-th batch only, from number `rank` on, of a pass shared by all.
+
+        The batches of a pass are rounded down to a multiple of `per_step`, those of a step.
+        """
         self._batches.rank, self._batches.world = rank, world
-        self._batches.batches = max(1, self._pass // world)
+        self._batches.batches = max(1, self._pass // (world * per_step)) * per_step
 
     def __len__(self) -> int:
         return len(self._batches)
@@ -206,12 +212,12 @@ class TrainingStream:
             yield batch
 
     def state_dict(self) -> dict[str, Any]:
-        """The number of batches given so far."""
-        return {"batches": self._batches.done}
+        """The number of images given so far to all devices."""
+        return {"images": self._batches.done * self._batches.together}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on behind the batches that a former stream has given."""
-        self._batches.done = state_dict["batches"]
+        """Go on behind the images that a former stream has given, dealt out in its way."""
+        self._batches.done = state_dict["images"] // self._batches.together
 
 
 class TensorBatches:
@@ -238,11 +244,16 @@ class _Batches(Sampler[list[int]]):
         self.rank = 0
         self.world = 1
 
+    @property
+    def together(self) -> int:
+        """Images of a batch for each device."""
+        return self.world * self.batch_size
+
     def __len__(self) -> int:
         return self.batches
 
     def __iter__(self) -> Iterator[list[int]]:
-        indices = self.order(self.done * self.world * self.batch_size)
+        indices = self.order(self.done * self.together)
         for _ in range(self.batches):
             dealt = [list(islice(indices, self.batch_size)) for _ in range(self.world)]
             yield dealt[self.rank]

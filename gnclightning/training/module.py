@@ -23,6 +23,9 @@ from gnclightning.training.optimizers import MuonAdam, split_parameters
 VALIDATION_TIMES = (1e-3, 1e-2, 0.05, 0.15, 0.4)
 """Times of the validation loss: noise-to-signal ratios 0.01 to 2.5 for the usual VPSDE."""
 
+_VALIDATION = -1
+"""In the place of a step's number, for times and noise of validation."""
+
 BOUNDARY = ("network.enter", "network.linear", "network.leave", "network.embedding")
 """Layers that read the image or the noise level, or write the result: Adam trains them."""
 
@@ -39,7 +42,8 @@ class TrainingPlan:
         times: draws the times of the loss.
         excess_share: see `losses.excess_noise`.
         min_snr: whether to weigh levels by `losses.min_snr_weight`, or all alike.
-        seed: seed of times and noise; step k of a run draws the same whether resumed or not.
+        seed: seed of times and noise; step k of a run draws the same whether resumed or not, and
+            however the images of a step are shared out (`training.batching`).
     """
 
     steps: int
@@ -75,6 +79,7 @@ class DenoisingModule(L.LightningModule):
         self.prior = prior
         self.plan = plan
         self._last_part = (-1, 0)
+        self._validated = 0
         # In a list it is no part of this module: neither checkpoints nor optimisers see it.
         self._teachers = [] if teacher is None else [teacher.requires_grad_(False).eval()]
 
@@ -111,21 +116,18 @@ class DenoisingModule(L.LightningModule):
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         """Mean loss of one batch at stratified times, of which some images exceed the noise.
 
-        Times are stratified over the batches of all devices, and each image's noise is its own:
-        however many devices share a batch, they draw what one device would for all of it.
+        Times are stratified over all images of the optimiser's step, and each image's noise is its
+        own: however these are shared out, they meet what they would in one batch.
         """
-        sde, count, rank = self.prior.sde, len(batch), self.global_rank
-        key = (self.plan.seed, self.global_step, self._part_of_step())
+        sde, count, devices = self.prior.sde, len(batch), self.trainer.world_size
+        key = (self.plan.seed, self.global_step)
         generator = _generator(*key)
-        t = self.plan.times(sde, count * self.trainer.world_size, generator)
+        total = count * devices * self.trainer.accumulate_grad_batches
+        t = self.plan.times(sde, total, generator)
         excess = excess_noise(sde, t, self.plan.excess_share, generator)
-        mine = slice(rank * count, (rank + 1) * count)
-        noise = torch.stack(
-            [
-                torch.randn(image.shape, generator=_generator(*key, number))
-                for number, image in enumerate(batch, start=rank * count)
-            ]
-        )
+        first = (self._part_of_step() * devices + self.global_rank) * count
+        mine = slice(first, first + count)
+        noise = _noise(batch, *key, first=first)
         teacher = next(iter(self._teachers), None)
         losses = self._loss(batch, t[mine], noise, excess[mine], teacher)
         if self.plan.min_snr:
@@ -134,11 +136,26 @@ class DenoisingModule(L.LightningModule):
         self.log("train/loss", loss, prog_bar=True, sync_dist=True)
         return loss
 
+    @torch.no_grad()
+    def loss_on(self, images: Tensor) -> float:
+        """Mean loss of some images with the weights in place, always at the same times and noise.
+
+        It changes nothing of a training.
+        """
+        generator = _generator(self.plan.seed, _VALIDATION)
+        x, t = images.to(self.device), self.plan.times(self.prior.sde, len(images), generator)
+        return self._loss(x, t, _noise(x, self.plan.seed, _VALIDATION)).mean().item()
+
+    def on_validation_epoch_start(self) -> None:
+        """Number the images of the validation set anew."""
+        self._validated = 0
+
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
         """Mean loss at fixed times and noise: the same numbers for the same weights."""
         losses: list[Tensor] = []
+        noise = _noise(batch, self.plan.seed, _VALIDATION, first=self._validated)
+        self._validated += len(batch)
         for t in VALIDATION_TIMES:
-            noise = torch.randn(batch.shape, generator=_generator(self.plan.seed, batch_idx, -1))
             loss = self._loss(batch, torch.full((len(batch),), t), noise).mean()
             self.log(f"val/loss_t={t:g}", loss, batch_size=len(batch), sync_dist=True)
             losses.append(loss)
@@ -154,6 +171,16 @@ class DenoisingModule(L.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+
+def _noise(images: Tensor, *key: int, first: int = 0) -> Tensor:
+    """Standard normal noise like `images` on the CPU; image k has that of number first + k."""
+    return torch.stack(
+        [
+            torch.randn(image.shape, generator=_generator(*key, number))
+            for number, image in enumerate(images, start=first)
+        ]
+    )
 
 
 def _generator(*key: int) -> torch.Generator:
