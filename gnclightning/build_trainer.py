@@ -7,7 +7,7 @@ from pathlib import Path
 
 import lightning as L
 from lightning.pytorch.accelerators import CPUAccelerator
-from lightning.pytorch.callbacks import Callback, LearningRateMonitor
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.strategies import StrategyRegistry
 from lightning.pytorch.utilities import rank_zero_only
@@ -22,6 +22,7 @@ from gnclightning.training.batching import ResumableSharing
 from gnclightning.training.callbacks import PriorExport, ReconstructionCallback, ValidationProblem
 from gnclightning.training.data import ImageDataModule
 from gnclightning.training.guard import DivergenceGuard, GuardedCheckpoint
+from gnclightning.training.monitoring import TrainingMonitor
 from gnclightning.training.report import ExpectedTime, StepProgressBar
 
 WEIGHTS = "prior.safetensors"
@@ -96,6 +97,7 @@ def _callbacks(config: TrainConfig, data: ImageDataModule, output: Path) -> list
     judged = data.validation_images[: config.optimizer.batch_size]
     callbacks: list[Callback] = [
         DivergenceGuard(),
+        TrainingMonitor(config.optimizer.batch_size, t.log_every_n_steps),
         ResumableSharing(config.optimizer.batch_size),
     ]
     images = data.validation_images[: config.reconstruction.count]
@@ -112,7 +114,7 @@ def _callbacks(config: TrainConfig, data: ImageDataModule, output: Path) -> list
         if len(decays) > 1:
             callbacks.append(AverageChoice(averages, problem, export, Console()))
     callbacks.append(GuardedCheckpoint(output / LAST, t.checkpoint_every_n_steps, judged))
-    callbacks += [LearningRateMonitor("step"), ExpectedTime(Console())]
+    callbacks.append(ExpectedTime(Console()))
     if config.progress:
         callbacks.append(StepProgressBar())
     return callbacks

@@ -33,7 +33,7 @@ from gnclightning.errors import UserError
 from gnclightning.losses import LognormalTimes, LogUniformTimes, PowerTimes, TimeSampling
 from gnclightning.priors import NetworkPrior, load_prior
 from gnclightning.reconstruction.folder import probe_folder
-from gnclightning.tracking import check_mode
+from gnclightning.tracking import check_mode, define_panels
 from gnclightning.training.batching import Sharing, check_sharing, sharing_of
 from gnclightning.training.data import EllipsesDataModule, FolderDataModule, ImageDataModule
 from gnclightning.training.guard import Diverged
@@ -81,6 +81,7 @@ def run_training(config: TrainConfig) -> None:
         save(config, output / "config.yaml")
     tracked = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
     for logger in tracked:
+        define_panels(logger)
         logger.log_hyperparams(asdict(config))
     console = Console(quiet=not trainer.is_global_zero)
     with _explained(output, sharing):

@@ -11,6 +11,9 @@ from gnclightning.errors import UserError
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import WandbLogger
 
+STEP = "trainer/global_step"
+"""The x axis of a training: what Lightning's logger logs beside each value."""
+
 HOST = "https://api.wandb.ai"
 
 
@@ -60,3 +63,13 @@ def open_logger(mode: str, project: str, name: str, folder: Path) -> "WandbLogge
     quiet = wandb.Settings(silent=True, console="off", disable_git=True)
     run = wandb.init(project=project, name=name, dir=folder, mode=mode, settings=quiet)
     return WandbLogger(experiment=run)
+
+
+def define_panels(logger: "WandbLogger") -> None:
+    """Let a training's panels have steps as x axis, and its summary the best values."""
+    run = logger.experiment
+    run.define_metric(STEP, hidden=True)
+    for group in ("train", "validation", "images"):
+        run.define_metric(f"{group}/*", step_metric=STEP)
+    for name, best in (("loss", "min"), ("psnr", "max"), ("ssim", "max")):
+        run.define_metric(f"validation/{name}", step_metric=STEP, summary=best)

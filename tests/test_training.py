@@ -85,7 +85,7 @@ def test_score_then_energy_then_reload(tmp_path):
     assert metadata.training["initialised_from"]["parametrisation"] == "score"
     lines = (tmp_path / "energy" / "logs" / "version_0" / "metrics.csv").read_text().splitlines()
     columns = lines[0].split(",")
-    for name in ("train/loss", "val/loss", "val/psnr", "val/ssim"):
+    for name in ("train/loss", "validation/loss", "validation/psnr", "validation/ssim"):
         values = [row.split(",")[columns.index(name)] for row in lines[1:]]
         assert all(math.isfinite(float(v)) for v in values if v)
         assert any(values)

@@ -2,6 +2,7 @@
 
 import json
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,6 +38,10 @@ class Logged:
         from wandb.proto.wandb_internal_pb2 import Record
 
         (path,) = folder.glob("wandb/offline-run-*/*.wandb")
+        # W&B writes from a process of its own, which may be behind.
+        deadline = time.monotonic() + 20
+        while not _complete(path) and time.monotonic() < deadline:
+            time.sleep(0.05)
         self.history: list[dict[str, object]] = []
         self.step_metrics: dict[str, str] = {}
         self.config: dict[str, object] = {}
@@ -57,6 +62,13 @@ class Logged:
         """Iteration and value."""
         rows = [row for row in self.history if key in row]
         return {row["reconstruct/iteration"]: row[key] for row in rows}
+
+
+def _complete(path: Path) -> bool:
+    """Whether the run has ended there."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    return any(Record.FromString(data).HasField("exit") for data in records(path))
 
 
 def _items(items) -> dict[str, object]:

@@ -3,6 +3,7 @@
 import platform
 import time
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,13 @@ from gnclightning.metrics import psnr, ssim
 from gnclightning.objectives import Alpha, GraduatedObjective
 from gnclightning.operators import ParallelBeam2D, Radon, add_noise
 from gnclightning.priors import NetworkEnergy, NetworkPrior, PriorMetadata, save_prior
+from gnclightning.priors.base import Prior
+from gnclightning.sampling import draw_samples
 from gnclightning.solvers import Armijo, FixedFirstStep, log_schedule, preconditioned, solve
 from gnclightning.tensors import full_float32
 from gnclightning.training.guard import check_weights
+from gnclightning.training.module import VALIDATION_TIMES
+from gnclightning.training.pictures import Picture, denoised_levels, draw_levels, side_by_side
 
 T_MIN = 0.025
 """As in reconstructions from measurements with 10 % noise."""
@@ -70,6 +75,7 @@ class ValidationProblem:
 class ReconstructionCallback(Callback):
     """Every `every_n_steps` steps, reconstructs validation images and logs PSNR, SSIM, pictures.
 
+    W&B also gets as many samples of the prior, and one of the images denoised at each level.
     Runs at the end of a validation epoch, while the averaged weights are in place; put it before
     the averaging callback.
 
@@ -92,13 +98,17 @@ class ReconstructionCallback(Callback):
         assert isinstance(prior, NetworkPrior)
         x = self.problem.reconstruct(prior)
         truth = self.problem.images.to(x)
-        values = {"val/psnr": psnr(x, truth).mean(), "val/ssim": ssim(x, truth).mean()}
+        values = {
+            "validation/psnr": psnr(x, truth).mean(),
+            "validation/ssim": ssim(x, truth).mean(),
+        }
         pl_module.log_dict({k: v.float() for k, v in values.items()}, prog_bar=True, sync_dist=True)
-        # As bytes: of floating-point images W&B would choose the range itself.
-        pairs = (255 * torch.cat([truth, x.clamp(0, 1)], dim=-1)[:, 0]).round().byte().cpu().numpy()
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger) and trainer.is_global_zero:
-                logger.log_image("val/reconstructions", list(pairs), step=trainer.global_step)
+        loggers = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
+        if not (loggers and trainer.is_global_zero):
+            return
+        pictures = {"reconstructions": side_by_side(truth, x), **_pictures(prior, truth)}
+        for logger, (name, images) in product(loggers, pictures.items()):
+            logger.log_image(f"images/{name}", images, step=trainer.global_step)
 
     def state_dict(self) -> dict[str, Any]:
         """When the next reconstruction is due."""
@@ -107,6 +117,18 @@ class ReconstructionCallback(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on as before an interruption."""
         self._next = state_dict["next"]
+
+
+def _pictures(prior: NetworkPrior, truth: Tensor) -> dict[str, list[Picture]]:
+    """The first image denoised at all levels, and samples."""
+    assert isinstance(prior, Prior)
+    times = torch.tensor(VALIDATION_TIMES).to(truth)
+    levels = draw_levels(
+        denoised_levels(prior, truth[0], times), prior.sde.noise_to_signal(times).tolist()
+    )
+    seeds = range(len(truth))
+    samples = draw_samples(prior, prior.sde, truth.shape[1:], seeds, device=truth.device)
+    return {"denoised": [levels], "samples": side_by_side(samples)}
 
 
 class PriorExport(Callback):

@@ -113,8 +113,10 @@ class DenoisingModule(L.LightningModule):
         for teacher in self._teachers:
             teacher.to(self.device)
 
-    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Tensor, batch_idx: int) -> dict[str, Tensor]:
         """Mean loss of one batch at stratified times, of which some images exceed the noise.
+
+        Beside it the losses of the images, and their noise-to-signal ratios, each (B,).
 
         Times are stratified over all images of the optimiser's step, and each image's noise is its
         own: however these are shared out, they meet what they would in one batch.
@@ -134,7 +136,7 @@ class DenoisingModule(L.LightningModule):
             losses = losses * min_snr_weight(sde, t[mine].to(losses))
         loss = losses.mean()
         self.log("train/loss", loss, prog_bar=True, sync_dist=True)
-        return loss
+        return {"loss": loss, "losses": losses.detach(), "ratios": sde.noise_to_signal(t[mine])}
 
     @torch.no_grad()
     def loss_on(self, images: Tensor) -> float:
@@ -151,16 +153,25 @@ class DenoisingModule(L.LightningModule):
         self._validated = 0
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
-        """Mean loss at fixed times and noise: the same numbers for the same weights."""
+        """Mean loss at fixed times and noise: the same numbers for the same weights.
+
+        Also the PSNR of the denoised images (x + nu^2 score) / gamma, whose mean squared error is
+        (nu / gamma)^2 times the loss.
+        """
         losses: list[Tensor] = []
         noise = _noise(batch, self.plan.seed, _VALIDATION, first=self._validated)
         self._validated += len(batch)
-        for t in VALIDATION_TIMES:
-            loss = self._loss(batch, torch.full((len(batch),), t), noise).mean()
-            self.log(f"val/loss_t={t:g}", loss, batch_size=len(batch), sync_dist=True)
-            losses.append(loss)
+        for time in VALIDATION_TIMES:
+            t = torch.full((len(batch),), time)
+            each = self._loss(batch, t, noise)
+            ratios = self.prior.sde.noise_to_signal(t).to(each)
+            values = {"loss": each, "denoised_psnr": -10 * (ratios**2 * each).log10()}
+            for name, value in values.items():
+                key = f"validation/{name}_t={time:g}"
+                self.log(key, value.mean(), batch_size=len(batch), sync_dist=True)
+            losses.append(each.mean())
         mean = torch.stack(losses).mean()
-        self.log("val/loss", mean, prog_bar=True, batch_size=len(batch), sync_dist=True)
+        self.log("validation/loss", mean, prog_bar=True, batch_size=len(batch), sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         """Muon and Adam with warm-up and cosine decay."""
