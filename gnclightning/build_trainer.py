@@ -10,7 +10,7 @@ from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.strategies import StrategyRegistry
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from rich.console import Console
 
 from gnclightning.build_prior import build_metadata
@@ -83,11 +83,10 @@ def _check_processes(trainer: L.Trainer) -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     count = trainer.num_devices
     if isinstance(trainer.accelerator, CPUAccelerator) and cores and count > cores:
-        warnings.warn(
+        rank_zero_warn(
             f"trainer.devices={count} makes {count} processes share {cores} CPU cores, which takes "
             f"longer than {cores} processes do: choose trainer.devices={cores} and a larger "
-            "optimizer.batch_size",
-            stacklevel=2,
+            "optimizer.batch_size"
         )
 
 

@@ -74,6 +74,25 @@ def test_a_run_that_ends_between_the_batches_of_a_step_goes_on_before_it(tmp_pat
     assert differing(train(tmp_path / "parts", 5, *shared(2, 3)), whole) == []
 
 
+@pytest.mark.parametrize("reason", ["steps", "time"])
+def test_the_end_of_a_training_is_a_checkpoint_too(reason, tmp_path, monkeypatch):
+    """After three steps, whenever the next one would be due."""
+    rarely = [*FEW, "trainer.checkpoint_every_n_steps=100"]
+    whole = train(tmp_path / "whole", 5, *rarely)
+    step = DenoisingModule.training_step
+
+    def stopping(self, batch, batch_idx):
+        self.trainer.should_stop = self.global_step == 2  # as Lightning's timer does
+        return step(self, batch, batch_idx)
+
+    if reason == "time":
+        monkeypatch.setattr(DenoisingModule, "training_step", stopping)
+    train(tmp_path / "parts", 3 if reason == "steps" else 5, *rarely)
+    monkeypatch.undo()
+    assert torch.load(tmp_path / "parts" / "last.ckpt", weights_only=True)["global_step"] == 3
+    assert differing(train(tmp_path / "parts", 5, *rarely), whole) == []
+
+
 @pytest.mark.parametrize(
     ("images", "batches", "message"),
     [

@@ -1,5 +1,6 @@
 """Moving averages of the weights with several decays, and the choice among them."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -146,7 +147,7 @@ class AverageChoice(Callback):
             x = self._problem.reconstruct(_prior(pl_module))
             truth = self._problem.images.to(x)
             rows.append((decay, psnr(x, truth).mean().item(), ssim(x, truth).mean().item()))
-        best = max(rows, key=lambda row: row[1])[0]
+        best = max(rows, key=lambda row: -math.inf if math.isnan(row[1]) else row[1])[0]
         self._averages.put(best, pl_module)
         self._export.decay = best
         self._export.write(trainer, pl_module, self._export.path, best)

@@ -192,9 +192,9 @@ class PriorExport(Callback):
         Raises:
             Diverged: their loss is not finite; a high one only keeps them from being written.
         """
-        if not trainer.is_global_zero:
-            return
-        if not check_weights(pl_module, self.images, trainer.global_step):
+        # Checked in all processes, which must end together.
+        good = check_weights(pl_module, self.images, trainer.global_step)
+        if not (good and trainer.is_global_zero):
             return
         prior = pl_module.prior
         assert isinstance(prior, NetworkPrior)

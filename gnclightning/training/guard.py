@@ -73,7 +73,9 @@ class DivergenceGuard(Callback):
 
 
 class GuardedCheckpoint(ModelCheckpoint):
-    """The last checkpoint, which only good weights replace, and only whole steps.
+    """The last checkpoint, which only good weights replace, and only after whole steps.
+
+    Also after the last step, or where the time for training ends.
 
     Args:
         path: of the checkpoint.
@@ -109,6 +111,7 @@ class GuardedCheckpoint(ModelCheckpoint):
     ) -> None:
         """Save after a step, not between the batches of the next one, whose gradients it lacks."""
         step, self._step = self._step, trainer.global_step
-        due = self._step > step and self._step % self._every == 0
+        last = trainer.should_stop or self._step >= trainer.max_steps
+        due = self._step > step and (last or self._step % self._every == 0)
         if due and check_weights(pl_module, self._images, self._step):
-            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+            self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))
