@@ -133,7 +133,12 @@ def test_unfit_decays_are_refused(alternatives, message, tmp_path, capsys):
     assert message in capsys.readouterr().err
 
 
-def test_other_decays_are_not_resumed(folder, capsys):
+def test_other_decays_are_not_resumed(folder, tmp_path, capsys):
     settings = [*TINY, *FEW, f"output={folder}", "trainer.max_steps=6", "ema.decay=0.5"]
     assert cli.train(settings) == 2
     assert "another ema" in capsys.readouterr().err
+    shutil.copytree(folder, tmp_path / "unknown")
+    (tmp_path / "unknown" / "config.yaml").unlink()
+    settings[settings.index(f"output={folder}")] = f"output={tmp_path / 'unknown'}"
+    assert cli.train([*settings, "ema.alternatives=[0]"]) == 2
+    assert "give ema.alternatives=[0.0, 0.9], or resume=false" in capsys.readouterr().err

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
 
+from gnclightning.errors import UserError
 from gnclightning.files import write_csv
 from gnclightning.metrics import psnr, ssim
 from gnclightning.priors import NetworkPrior
@@ -85,10 +86,21 @@ class MovingAverages(EMAWeightAveraging):
     def on_load_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Go on with the averages of a checkpoint."""
+        """Go on with the averages of a checkpoint.
+
+        Raises:
+            UserError: it holds averages with other decays.
+        """
+        found = checkpoint.get(_STATE, {})
+        if found.keys() != self._further.keys():
+            raise UserError(
+                f"expected averages with decays {list(self._further)} besides that of ema.decay "
+                f"in the checkpoint to go on from, found {list(found)}: give ema.alternatives="
+                f"{list(found)}, or resume=false"
+            )
         super().on_load_checkpoint(trainer, pl_module, checkpoint)
         for decay, average in self._further.items():
-            average.load_state_dict(checkpoint[_STATE][decay])
+            average.load_state_dict(found[decay])
 
 
 class AverageChoice(Callback):
