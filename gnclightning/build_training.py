@@ -84,7 +84,7 @@ def run_training(config: TrainConfig) -> None:
         define_panels(logger)
         logger.log_hyperparams(asdict(config))
     console = Console(quiet=not trainer.is_global_zero)
-    with _explained(output, sharing):
+    with _explained(output, sharing, trainer):
         if trainer.is_global_zero:
             console.print(_size(prior, data), highlight=False)
         if resume is not None:
@@ -97,11 +97,13 @@ def run_training(config: TrainConfig) -> None:
 
 
 @contextmanager
-def _explained(output: Path, sharing: Sharing) -> Iterator[None]:
+def _explained(output: Path, sharing: Sharing, trainer: L.Trainer) -> Iterator[None]:
     """Say of a training that failed what is kept, and how to go on from it."""
     try:
         yield
     except Diverged as error:
+        if not trainer.is_global_zero:  # all processes end together, and the first one says why
+            raise SystemExit(2) from error
         raise UserError(f"{error}; {_after_divergence(output)}") from error
     except Exception as error:
         if not memory.ran_out(error):

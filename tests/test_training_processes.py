@@ -147,6 +147,24 @@ def test_a_run_goes_on_with_another_number_of_processes(tmp_path):
         torch.testing.assert_close(weights(tmp_path / "parts")[name], value, rtol=0, atol=1e-3)
 
 
+def test_processes_that_diverge_end_together_with_one_message(tmp_path):
+    """The checkpoint of the training before, in the same folder, stays."""
+    train(tmp_path, "trainer.max_steps=2")
+    before = (tmp_path / "last.ckpt").read_bytes()
+    wild = ["optimizer.lr=1e30", "optimizer.warmup_steps=0", "resume=false"]
+    done = subprocess.run(
+        command(tmp_path, "trainer.devices=2", *TWO, *wild),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("training diverged") == 1
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "last.ckpt").read_bytes() == before
+
+
 def free_port() -> int:
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
