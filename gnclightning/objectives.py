@@ -134,6 +134,7 @@ class GraduatedObjective:
     def select(self, index: Tensor) -> "GraduatedObjective":
         """The objective of the images `index`."""
         part = copy(self)  # what the constructor checked still holds
+        part.operator = self.operator.select(index)
         part.y = take(self.y, index)
         part.alpha = self.alpha.select(index)
         part.sigma_y = None if self.sigma_y is None else self.sigma_y[index]

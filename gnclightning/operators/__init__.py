@@ -9,6 +9,8 @@ from gnclightning.operators.mask import Mask
 from gnclightning.operators.matrix import Matrix
 from gnclightning.operators.noise import add_noise, estimate_noise
 from gnclightning.operators.radon import Radon
+from gnclightning.operators.rotation import RotationCentre, rotation_centre
+from gnclightning.operators.weighted import Weighted, mean_one, weighted
 
 __all__ = [
     "FilterName",
@@ -18,10 +20,15 @@ __all__ = [
     "Matrix",
     "ParallelBeam2D",
     "Radon",
+    "RotationCentre",
+    "Weighted",
     "add_noise",
     "dot_test",
     "estimate_noise",
     "fbp",
     "mean_gain",
+    "mean_one",
     "operator_norm",
+    "rotation_centre",
+    "weighted",
 ]

@@ -116,6 +116,10 @@ class LinearOperator(nn.Module, ABC):
             self._gain = mean_gain(self)
         return self._gain
 
+    def select(self, index: Tensor) -> "LinearOperator":
+        """The operator of the images `index` (n,) of a batch; this one, unless images differ."""
+        return self
+
     def check_domain(self, x: Tensor) -> None:
         """Raise `UserError` unless `x` is an image (..., *domain_shape) that A can take."""
         self._check(x, self._domain_shape, "image")

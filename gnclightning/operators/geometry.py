@@ -25,10 +25,12 @@ class ParallelBeam2D:
     Args:
         image_shape: rows and columns of the image.
         angles: in radians, any values in any order; only their order in the sinogram matters.
-        detector_count: number of detector bins, centred at s = 0.
+        detector_count: number of detector bins.
         detector_spacing: distance between the centres of two bins, in `unit`.
         pixel_size: edge of a square pixel, in `unit`.
-        unit: name of the length unit of `pixel_size` and `detector_spacing`.
+        unit: name of the length unit of `pixel_size`, `detector_spacing` and `detector_offset`.
+        detector_offset: where the centre of rotation, the middle of the image, is seen: distance
+            from the middle of the detector, in `unit`, positive towards the last bin.
 
     Raises:
         UserError: if a value has the wrong type, is not positive, or is not finite.
@@ -40,6 +42,7 @@ class ParallelBeam2D:
     detector_spacing: float
     pixel_size: float = 1.0
     unit: str = "pixel"
+    detector_offset: float = 0.0
 
     def __post_init__(self) -> None:
         """Validate, and turn lists and arrays (as read from files) into tuples of numbers."""
@@ -60,6 +63,7 @@ class ParallelBeam2D:
             "detector_spacing": _length("detector_spacing", self.detector_spacing),
             "pixel_size": _length("pixel_size", self.pixel_size),
             "unit": str(self.unit),
+            "detector_offset": _number("detector_offset", self.detector_offset),
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -116,8 +120,24 @@ class ParallelBeam2D:
 
     def in_pixels(self) -> Self:
         """The same geometry with the pixel as its unit of length; sinograms shrink likewise."""
-        spacing = self.detector_spacing / self.pixel_size
-        return replace(self, detector_spacing=spacing, pixel_size=1.0, unit="pixel")
+        return replace(
+            self,
+            detector_spacing=self.detector_spacing / self.pixel_size,
+            detector_offset=self.detector_offset / self.pixel_size,
+            pixel_size=1.0,
+            unit="pixel",
+        )
+
+    @property
+    def coverage(self) -> float:
+        """Part of the circle inscribed in the image that the detector sees at every angle.
+
+        The circle's radius, measured from the centre of rotation to the nearer end of the detector;
+        1 if it lies on the detector, 0 if that ends at the centre or does not even reach it.
+        """
+        half = self.detector_count * self.detector_spacing / 2 - abs(self.detector_offset)
+        radius = min(self.image_shape) * self.pixel_size / 2
+        return min(max(half / radius, 0.0), 1.0)
 
     @property
     def range_shape(self) -> tuple[int, int]:
@@ -127,7 +147,7 @@ class ParallelBeam2D:
     @property
     def detector_positions(self) -> Tensor:
         """Centres s of the detector bins in `unit`, (detectors,), float64."""
-        return _centred(self.detector_count) * self.detector_spacing
+        return _centred(self.detector_count) * self.detector_spacing - self.detector_offset
 
     @property
     def pixel_positions(self) -> tuple[Tensor, Tensor]:
@@ -157,7 +177,8 @@ class ParallelBeam2D:
         x, y = (position.to(device) for position in self.pixel_positions)
         cosines, sines = (direction[angles].to(device) for direction in self.directions)
         s = x[:, None] * cosines + y[rows, None, None] * sines
-        return s / self.detector_spacing + (self.detector_count - 1) / 2
+        middle = (self.detector_count - 1) / 2 + self.detector_offset / self.detector_spacing
+        return s / self.detector_spacing + middle
 
 
 def _centred(count: int) -> Tensor:
@@ -168,6 +189,12 @@ def _count(name: str, value: Any) -> int:
     if not isinstance(value, numbers.Integral) or value < 1:
         raise UserError(f"{name}: expected an integer of at least 1, got {value!r}")
     return int(value)
+
+
+def _number(name: str, value: Any) -> float:
+    if not isinstance(value, numbers.Real) or not math.isfinite(float(value)):
+        raise UserError(f"{name}: expected a finite number, got {value!r}")
+    return float(value)
 
 
 def _length(name: str, value: Any) -> float:

@@ -60,8 +60,8 @@ _MEDIAN_OF_HALF_NORMAL = 0.674490
 """Of |z| with z ~ N(0, 1)."""
 
 
-def estimate_noise(y: Tensor) -> Tensor:
-    """Standard deviation of white noise in sinograms, from neighbouring detector bins.
+def estimate_noise(y: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Standard deviation of independent noise in sinograms, from neighbouring detector bins.
 
     The median size of fourth differences along the detector, which edges hardly move (Donoho and
     Johnstone's estimator with differences in place of wavelets). What the object itself contributes
@@ -71,6 +71,8 @@ def estimate_noise(y: Tensor) -> Tensor:
 
     Args:
         y: sinograms (B, ..., detectors) with five bins or more.
+        weights: like `y`, where the variance is inverse to them; rays of weight 0 do not count.
+            The result is the standard deviation at weight 1.
 
     Returns:
         (B,), float64; 0 where all is constant.
@@ -84,10 +86,13 @@ def estimate_noise(y: Tensor) -> Tensor:
             f"expected at least {_DIFFERENCES + 1} detector bins to estimate the noise from, got "
             f"{bins}: give the level with noise.relative or noise.absolute"
         )
-    differences = y.double().diff(n=_DIFFERENCES, dim=-1).abs().flatten(1)
-    size = differences.where(differences > 0, torch.nan).nanmedian(1).values.nan_to_num(0.0)
-    squares = sum(math.comb(_DIFFERENCES, k) ** 2 for k in range(_DIFFERENCES + 1))
-    return size / (_MEDIAN_OF_HALF_NORMAL * math.sqrt(squares))
+    differences = y.double().diff(n=_DIFFERENCES, dim=-1)
+    squares = y.new_tensor([math.comb(_DIFFERENCES, k) ** 2 for k in range(_DIFFERENCES + 1)])
+    variances = torch.ones_like(y) if weights is None else 1 / weights
+    scale = (variances.double().unfold(-1, _DIFFERENCES + 1, 1) @ squares.double()).sqrt()
+    sizes = (differences.abs() / scale).flatten(1)
+    median = sizes.where(sizes > 0, torch.nan).nanmedian(1).values.nan_to_num(0.0)
+    return median / _MEDIAN_OF_HALF_NORMAL
 
 
 def _level(relative: float | None, absolute: float | None) -> float:
