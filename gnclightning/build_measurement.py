@@ -6,6 +6,7 @@ from math import ceil, hypot, radians
 import torch
 
 from gnclightning.build_ldct import build_slice_images
+from gnclightning.build_scan import build_weights
 from gnclightning.config import ReconstructConfig
 from gnclightning.config.reconstruct import (
     MOST_RAYS,
@@ -24,7 +25,7 @@ from gnclightning.data.samples import demo_images
 from gnclightning.data.sinograms import SinogramSet, read_sinograms
 from gnclightning.errors import UserError
 from gnclightning.memory import check_memory
-from gnclightning.operators import ParallelBeam2D, Radon, estimate_noise
+from gnclightning.operators import ParallelBeam2D, Radon
 from gnclightning.reconstruction.measurement import Measured, Measurements, Simulated
 
 _ARRAYS = 4
@@ -32,28 +33,20 @@ _ARRAYS = 4
 
 
 def build_source(config: ReconstructConfig) -> ImageSet | SinogramSet:
-    """The images of the run, or measured sinograms in units of images in [0, 1], checked."""
+    """The images of the run, or measured sinograms as they are stored, checked."""
     data = config.data
     if isinstance(data, SinogramDataConfig):
-        found = read_sinograms(data.path, data.count, data.key)
-        return found.divided_by(data.white * config.geometry.pixel_size)
-    return build_images(config)
-
-
-def with_noise_level(
-    config: ReconstructConfig, source: ImageSet | SinogramSet
-) -> ReconstructConfig:
-    """The settings with the noise level of measured sinograms, estimated if it is not given."""
-    if isinstance(source, ImageSet) or config.noise.level is not None:
-        return config
-    levels = estimate_noise(source.sinograms) / source.magnitudes
-    relative = float(f"{float(levels.median()):.6g}")
-    if not relative > 0:
-        raise UserError(
-            "expected noise in the sinograms that can be estimated, got none: give its level with "
-            "noise.relative=VALUE or noise.absolute=VALUE"
+        return read_sinograms(
+            data.path,
+            data.count,
+            data.key,
+            flat=data.flat,
+            dark=data.dark,
+            least_transmission=data.least_transmission,
+            truth=data.truth,
+            attributes=data.attributes,
         )
-    return replace(config, noise=replace(config.noise, relative=relative))
+    return build_images(config)
 
 
 def with_last_time(config: ReconstructConfig, measurements: Measurements) -> ReconstructConfig:
@@ -97,9 +90,12 @@ def build_geometry(
     Raises:
         UserError: measured sinograms do not have its shape.
     """
-    geometry = ParallelBeam2D.for_image(image_shape, config.angles, config.pixel_size, config.unit)
-    if config.degrees is not None:
-        geometry = replace(geometry, angles=tuple(radians(angle) for angle in config.degrees))
+    config = config.filled()
+    assert config.angles is not None
+    geometry = ParallelBeam2D.for_image(image_shape, config.angles, *config.lengths)
+    if config.degrees is not None or config.arc is not None:
+        angles = tuple(radians(angle) for angle in config.given_degrees or ())
+        geometry = replace(geometry, angles=angles)
     measured = isinstance(source, SinogramSet)
     count, spacing = config.detector_count, config.detector_spacing
     if count is None and spacing is not None:
@@ -107,25 +103,27 @@ def build_geometry(
             source.check_shape(len(geometry.angles), None)
             count = source.detectors
         else:
-            count = _bins(config, geometry, spacing)
+            count = _bins(geometry, spacing)
     if count is not None:
-        diagonal = hypot(*image_shape) * config.pixel_size
+        diagonal = hypot(*image_shape) * geometry.pixel_size
         geometry = replace(
             geometry, detector_count=count, detector_spacing=spacing or diagonal / count
         )
+    geometry = replace(geometry, detector_offset=config.detector_offset or 0.0)
     if measured:
         source.check_shape(*geometry.range_shape)
+        source.check_images(image_shape)
     return geometry
 
 
-def _bins(config: GeometryConfig, geometry: ParallelBeam2D, spacing: float) -> int:
+def _bins(geometry: ParallelBeam2D, spacing: float) -> int:
     """As many as cover the image's diagonal."""
-    diagonal = hypot(*geometry.image_shape) * config.pixel_size
+    diagonal = hypot(*geometry.image_shape) * geometry.pixel_size
     bins = diagonal / spacing
     if not bins <= MOST_RAYS:
         raise UserError(
             f"expected geometry.detector_spacing of at least {diagonal / MOST_RAYS:.3g} "
-            f"{config.unit}, which gives {MOST_RAYS} bins across the image, got {spacing:g}"
+            f"{geometry.unit}, which gives {MOST_RAYS} bins across the image, got {spacing:g}"
         )
     return ceil(bins)
 
@@ -134,7 +132,7 @@ def build_measurements(
     config: ReconstructConfig, source: ImageSet | SinogramSet, operator: Radon
 ) -> Measurements:
     """What measures the images, or has measured them."""
-    noise, size = config.noise, config.geometry.pixel_size
+    noise, size = config.noise, config.geometry.lengths[0]
     start_seed = config.seed if config.start_seed is None else config.start_seed
     if isinstance(source, ImageSet):
         return Simulated(
@@ -151,6 +149,7 @@ def build_measurements(
         assert noise.relative is not None
         sigma_y = noise.relative * source.magnitudes
     else:
-        level = noise.absolute / (size * config.data.white)
+        level = noise.absolute / (size * config.data.white_value)
         sigma_y = torch.full((len(source),), level, dtype=torch.float64)
-    return Measured(source, operator, sigma_y, start_seed, config.fbp.filter)
+    weights = build_weights(config, source)
+    return Measured(source, operator, sigma_y, start_seed, config.fbp.filter, weights)

@@ -16,7 +16,13 @@ from gnclightning.build_measurement import (
     build_measurements,
     build_source,
     with_last_time,
+)
+from gnclightning.build_scan import (
+    find_centre,
+    in_units_of_images,
     with_noise_level,
+    with_scan,
+    with_white,
 )
 from gnclightning.build_solver import build_alpha, build_solver
 from gnclightning.config import ReconstructConfig, save
@@ -33,7 +39,7 @@ from gnclightning.errors import UserError
 from gnclightning.files import replacing
 from gnclightning.memory import check_memory
 from gnclightning.objectives import Alpha, GraduatedObjective
-from gnclightning.operators import ParallelBeam2D, Radon
+from gnclightning.operators import ParallelBeam2D, Radon, weighted
 from gnclightning.priors import (
     EnergyPrior,
     NetworkEnergy,
@@ -72,8 +78,14 @@ def run_reconstruction(config: ReconstructConfig) -> None:
     device = build_device(config.device)
     check_mode(config.logger.mode)
     source = build_source(config)
+    config = with_scan(config, source)
     prior, metadata = build_prior(config, source)
+    config = with_white(config, metadata)
+    source = in_units_of_images(config, source)
+    centre = find_centre(config, source)
     geometry = build_geometry(config.geometry, metadata.image_shape, source)
+    if centre is not None:
+        geometry = replace(geometry, detector_offset=centre.offset * geometry.detector_spacing)
     config = with_noise_level(config, source)
     _check_tv(config)
     images = len(source)
@@ -95,7 +107,7 @@ def run_reconstruction(config: ReconstructConfig) -> None:
     effective = effective_config(config, geometry, device)
     with replacing(folder / CONFIG) as temporary:
         save(effective, temporary)
-    units = Units(metadata.intensity_unit, config.geometry.unit)
+    units = Units(metadata.intensity_unit, geometry.unit)
     observers = [
         RunFolder(folder, geometry, units, images, device),
         *_console_observers(effective, folder, images),
@@ -137,7 +149,7 @@ def build_prior(
             check_zero(metadata, path)
         case _:
             pass
-    check_pixel_size(metadata, path, config.geometry.pixel_size, config.geometry.unit)
+    check_pixel_size(metadata, path, *config.geometry.lengths)
     return prior, metadata
 
 
@@ -170,6 +182,8 @@ def effective_config(
             angles=len(geometry.angles),
             detector_count=geometry.detector_count,
             detector_spacing=geometry.detector_spacing,
+            detector_offset=geometry.detector_offset,
+            find_offset=False,
         ),
         logger=replace(config.logger, mode=effective_mode(config.logger.mode)),
     )
@@ -216,8 +230,7 @@ def build_objective(
     if isinstance(solver, PreconditionedConfig):
         more = {"damping": solver.damping, "cg_steps": solver.cg_steps}
     return lambda measured: GraduatedObjective(
-        operator,
-        measured.y,
+        *weighted(operator, measured.y, measured.weights),
         regulariser,
         alpha(measured.sigma_y),
         solver.last_time,

@@ -91,41 +91,116 @@ class SinogramDataConfig(DataConfig):
     """Name of the array in each .npz or HDF5 file; null: the only one of 2 or 3 dimensions."""
     count: int | None = bounded(None, ">= 1")
     """Sinograms, the first ones; null: all."""
-    white: float = bounded(1.0, "> 0")
-    """Value of the image, such as attenuation per geometry.unit, that becomes 1."""
+    white: float | None = bounded(None, "> 0")
+    """Value of the image, such as attenuation per geometry.unit, that becomes 1; null: 1, or what
+    data.water gives."""
+    water: float | None = bounded(None, "> 0")
+    """Attenuation of water per geometry.unit, in place of data.white, with a prior in HU."""
+    flat: str | None = None
+    """What the detector counts without object, so that counts are read and -log is taken: a number,
+    a file or folder, or the name of an array in the files of data.path; (frames, detectors), one
+    for all sinograms or one for each; null: line integrals are read."""
+    dark: str | None = None
+    """What it counts without beam, likewise; null: 0."""
+    least_transmission: float = bounded(1e-4, "> 0, < 1")
+    """Transmission, (counts - dark) / (flat - dark), that lower ones are raised to."""
+    truth: str | None = None
+    """The images, in the unit of data.white, for PSNR and SSIM: a file or folder, or the name of an
+    array in the files of data.path; null: not known."""
+    attributes: bool = True
+    """Whether to read what the files say of the geometry."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.white is not None and self.water is not None:
+            raise FieldError(self, "water", "expected data.white or data.water, got both")
+        if self.dark is not None and self.flat is None:
+            raise FieldError(self, "dark", "expected data.flat beside it, got null")
+
+    @property
+    def white_value(self) -> float:
+        """`white`, 1 if it is not given."""
+        return 1.0 if self.white is None else self.white
 
 
 _ANGLES = 60
+_DEGREES = ">= -3600, <= 3600"
 MOST_RAYS = 100_000
 """Of angles, and of detector bins: far beyond any scanner, but a sinogram still fits memory."""
 
 
 @dataclass(kw_only=True)
 class GeometryConfig(Section):
-    """Parallel-beam geometry."""
+    """Parallel-beam geometry; with data.name=sinogram, what files say stands in for null."""
 
-    angles: int = bounded(_ANGLES, f">= 1, <= {MOST_RAYS}")
-    """Projection angles, at the midpoints of equal parts of half a turn."""
-    degrees: list[float] | None = field(default=None, metadata=within(">= -3600, <= 3600"))
+    angles: int | None = bounded(None, f">= 1, <= {MOST_RAYS}")
+    """Projection angles, at the midpoints of equal parts of half a turn, or as geometry.arc says;
+    null: 60."""
+    arc: list[float] | None = field(default=None, metadata=within(_DEGREES))
+    """[START,STOP] in degrees: geometry.angles angles, START the first, evenly spaced, STOP the one
+    after the last."""
+    degrees: list[float] | None = field(default=None, metadata=within(_DEGREES))
     """The projection angles themselves, [FIRST,...], in place of geometry.angles; 0 projects along
     columns, and they turn counterclockwise."""
     detector_count: int | None = bounded(None, f">= 1, <= {MOST_RAYS}")
     """Detector bins; null: as many as cover the diagonal of the image."""
     detector_spacing: float | None = bounded(None, "> 0")
     """Width of a detector bin, in geometry.unit; null: the bins cover the diagonal."""
-    pixel_size: float = bounded(1.0, "> 0")
-    """Width of a pixel, in geometry.unit."""
-    unit: str = "pixel"
-    """Name of the length unit, such as mm."""
+    detector_offset: float | None = bounded(None, "")
+    """Where the centre of rotation is seen: distance from the middle of the detector, in
+    geometry.unit, positive towards the last bin; null: 0."""
+    find_offset: bool = False
+    """Whether to estimate detector_offset from the sinograms, whatever files say; needs
+    data.name=sinogram."""
+    pixel_size: float | None = bounded(None, "> 0")
+    """Width of a pixel, in geometry.unit; null: 1."""
+    unit: str | None = None
+    """Name of the length unit, such as mm; null: pixel."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.degrees is not None and not 1 <= len(self.degrees) <= MOST_RAYS:
             message = f"expected 1 to {MOST_RAYS} angles, got {len(self.degrees)}"
             raise FieldError(self, "degrees", message)
-        if self.degrees is not None and self.angles not in (_ANGLES, len(self.degrees)):
+        if self.degrees is not None and self.angles not in (None, len(self.degrees)):
             message = f"expected {len(self.degrees)}, as many as geometry.degrees, or nothing"
             raise FieldError(self, "angles", f"{message}, got {self.angles}")
+        if self.arc is not None and (len(self.arc) != 2 or self.arc[0] == self.arc[1]):
+            raise FieldError(self, "arc", f"expected two ends, [START,STOP], got {self.arc}")
+        if self.arc is not None and self.degrees is not None:
+            raise FieldError(self, "arc", "expected no geometry.degrees beside it, got both")
+        if self.find_offset and self.detector_offset is not None:
+            raise FieldError(
+                self, "find_offset", "expected no geometry.detector_offset beside it, got both"
+            )
+
+    @property
+    def lengths(self) -> tuple[float, str]:
+        """Size of a pixel, and the name of the length unit."""
+        return self.pixel_size or 1.0, self.unit or "pixel"
+
+    @property
+    def given_degrees(self) -> list[float] | None:
+        """The angles that the settings ask for, in degrees; None if they ask for none."""
+        if self.degrees is not None:
+            return self.degrees
+        if self.angles is None and self.arc is None:
+            return None
+        count = self.angles or _ANGLES
+        start, stop = self.arc or (90 / count, 180 + 90 / count)
+        return [start + (stop - start) * n / count for n in range(count)]
+
+    def filled(self) -> "GeometryConfig":
+        """The settings with their defaults in place of null, save the detector's."""
+        angles = _ANGLES if self.degrees is None else len(self.degrees)
+        size, unit = self.lengths
+        return replace(
+            self,
+            angles=angles if self.angles is None else self.angles,
+            detector_offset=self.detector_offset or (None if self.find_offset else 0.0),
+            pixel_size=size,
+            unit=unit,
+        )
 
 
 @dataclass(kw_only=True)
@@ -149,6 +224,10 @@ class NoiseConfig(Section):
     data.name=sinogram estimated from the sinograms."""
     absolute: float | None = bounded(None, f">= 0, <= {10**12}")
     """Standard deviation in sinogram units; replaces noise.relative unless null."""
+    weights: Literal["uniform", "transmission"] = "uniform"
+    """uniform: as large everywhere, weighting all rays alike; transmission: of photons that are
+    counted, with the variance inverse to what came through, by which rays are weighted (mean 1; the
+    level is that of weight 1). Needs data.name=sinogram."""
     seed: int | None = bounded(None, SEEDS)
     """Seed of the noise; null: derived from seed."""
 
@@ -254,6 +333,18 @@ class ReconstructConfig(Section):
         measured = isinstance(self.data, SinogramDataConfig)
         if self.noise.level is None and not measured:
             self.noise = replace(self.noise, relative=DEFAULT_NOISE)
+        if not measured:
+            if self.geometry.find_offset:
+                raise UserError(
+                    "geometry.find_offset=true is for measured sinograms, data.name=sinogram, got "
+                    f"data.name={self.data.name}: leave it out"
+                )
+            if self.noise.weights != "uniform":
+                raise UserError(
+                    f"noise.weights={self.noise.weights} is for measured sinograms, "
+                    f"data.name=sinogram, got data.name={self.data.name}: leave it out"
+                )
+            self.geometry = self.geometry.filled()
         # Otherwise the size of the noise beside the data is not known until there are data.
         known = self.noise.absolute is None and self.noise.relative is not None
         if self.solver.t_min is None and known:

@@ -1,18 +1,19 @@
 """Images from the user's own files, of any of the formats in `gnclightning.data.formats`."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gnclightning.data.formats.hdf5 import read_hdf5
+from gnclightning.data.formats.hdf5 import read_hdf5, read_hdf5_values
 from gnclightning.data.formats.nifti import read_nifti
-from gnclightning.data.formats.numpy_files import read_npy, read_npz
+from gnclightning.data.formats.numpy_files import read_npy, read_npz, read_npz_values
 from gnclightning.data.formats.pictures import read_png, read_tiff
 from gnclightning.data.formats.stored import StoredImage
 from gnclightning.data.images import ImageSet
@@ -111,6 +112,34 @@ def read_stack(
     if count is not None and len(images) < count:
         raise UserError(f"expected {count} {what} in {path}, got {len(images)}: lower the count")
     return torch.from_numpy(np.stack(images)[:, None]), tuple(names)
+
+
+def read_values(
+    path: str | Path, key: str | None, names: Collection[str], what: str = "images"
+) -> list[tuple[Path, dict[str, Any]]]:
+    """What the files behind `read_stack` say beside their arrays: values of some names, by file.
+
+    Attributes and short data sets of HDF5 files, arrays of at most one dimension of .npz files;
+    files of other kinds say nothing.
+
+    Raises:
+        UserError: see `read_images`.
+    """
+    found: list[tuple[Path, dict[str, Any]]] = []
+    for file in _files(Path(path), what):
+        match _suffix(file):
+            case ".h5" | ".hdf5":
+                found.append((file, read_hdf5_values(file, key, names)))
+            case ".npz":
+                found.append((file, read_npz_values(file, names)))
+            case _:
+                found.append((file, {}))
+    return found
+
+
+def is_source(text: str) -> bool:
+    """Whether a text names a file or folder that `read_stack` takes, be it there or not."""
+    return Path(text).exists() or _suffix(Path(text)) is not None
 
 
 def _size(image: NDArray[np.float32]) -> str:

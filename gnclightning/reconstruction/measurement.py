@@ -133,6 +133,7 @@ class Measured:
         sigma_y: standard deviation of their noise, (N,) float64.
         start_seed: of all random starts.
         filter: of the filtered back-projection.
+        weights: of the rays, like y; None if all are alike. sigma_y is that of weight 1.
     """
 
     sinograms: SinogramSet
@@ -140,6 +141,7 @@ class Measured:
     sigma_y: Tensor
     start_seed: int
     filter: FilterName
+    weights: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.sinograms)
@@ -172,13 +174,15 @@ class Measured:
         """`size` sinograms at a time."""
         for rows in _slices(len(self), size):
             y = self.sinograms.sinograms[rows].to(self.operator.device)
+            truth = self.sinograms.truth
             yield MeasuredBatch(
                 names=self.sinograms.names[rows],
-                truth=None,
+                truth=None if truth is None else truth[rows].to(y.device),
                 y=y,
                 sigma_y=self.sigma_y[rows].to(y.device),
                 fbp=fbp(y, self.operator.geometry, self.filter),
                 start_seeds=_start_seeds(self.start_seed, range(len(self))[rows]),
+                weights=None if self.weights is None else self.weights[rows].to(y.device),
             )
 
 

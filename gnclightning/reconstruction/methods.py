@@ -12,7 +12,7 @@ from torch import Tensor
 from gnclightning.baselines import total_variation, tv_weight
 from gnclightning.diagnostics import Inspection
 from gnclightning.objectives import GraduatedObjective
-from gnclightning.operators import FilterName, ParallelBeam2D, Radon, fbp
+from gnclightning.operators import FilterName, ParallelBeam2D, Radon, fbp, weighted
 from gnclightning.reconstruction.records import MeasuredBatch
 from gnclightning.solvers import (
     Certificate,
@@ -121,7 +121,8 @@ class TotalVariation:
         """See `Method`."""
         angles = len(self.operator.geometry.angles)
         weight = tv_weight(measured.sigma_y, angles) if self.weight is None else self.weight
-        found = total_variation(self.operator, measured.y, weight, self.iterations)
+        operator, y = weighted(self.operator, measured.y, measured.weights)
+        found = total_variation(operator, y, weight, self.iterations)
         status = [Status.BUDGET_SPENT.label] * len(found.image)
         none = torch.zeros_like(found.iterations)
         return Outcome(found.image, status, found.iterations, none, 2 * found.iterations)

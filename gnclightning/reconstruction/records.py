@@ -68,11 +68,13 @@ class MeasuredBatch:
 
     Attributes:
         names: one per image.
-        truth: the images (B, 1, H, W), float32; None if the measurements are not simulated.
+        truth: the images (B, 1, H, W), float32; None if they are not known.
         y: noisy sinograms (B, 1, angles, detectors), lengths in pixels.
         sigma_y: standard deviation of their noise, (B,) float64.
         fbp: filtered back-projections of `y`, (B, 1, H, W).
         start_seeds: seeds of the random starts, one per image.
+        weights: of the rays in the data term, like `y`, mean 1; None if all are alike. The noise of
+            a ray has the standard deviation sigma_y / sqrt(weight).
     """
 
     names: tuple[str, ...]
@@ -81,6 +83,7 @@ class MeasuredBatch:
     sigma_y: Tensor
     fbp: Tensor
     start_seeds: tuple[int, ...]
+    weights: Tensor | None = None
 
 
 @dataclass(frozen=True)

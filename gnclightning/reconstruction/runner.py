@@ -173,4 +173,5 @@ def _on_cpu(batch: MeasuredBatch) -> MeasuredBatch:
         y=batch.y.cpu(),
         sigma_y=batch.sigma_y.cpu(),
         fbp=batch.fbp.cpu(),
+        weights=None if batch.weights is None else batch.weights.cpu(),
     )

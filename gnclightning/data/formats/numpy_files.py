@@ -1,11 +1,12 @@
 """NumPy's files: one array (.npy), or several in a ZIP archive (.npz). Nothing is unpickled."""
 
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gnclightning.data.formats.stored import (
     StoredImage,
@@ -51,6 +52,24 @@ def read_npz(file: Path, key: str | None) -> Iterator[StoredImage]:
         with archive.open(f"{name}.npy") as stream:
             array = np.lib.format.read_array(stream, allow_pickle=False)
     yield from images_of(array)
+
+
+def read_npz_values(file: Path, names: Collection[str]) -> dict[str, NDArray[Any]]:
+    """The arrays of some names, as far as they are there and have one dimension or none.
+
+    Raises:
+        UserError: the file is damaged, or an array holds Python objects.
+    """
+    found: dict[str, NDArray[Any]] = {}
+    with reading(file, "a .npz file of numbers and text"), zipfile.ZipFile(file) as archive:
+        for member in set(archive.namelist()) & {f"{name}.npy" for name in names}:
+            with archive.open(member) as stream:
+                short = len(_header(stream)[0]) <= 1
+            if short:
+                with archive.open(member) as stream:
+                    array = np.lib.format.read_array(stream, allow_pickle=False)
+                found[member.removesuffix(".npy")] = array
+    return found
 
 
 def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
