@@ -10,11 +10,11 @@ def run_training(config: TrainConfig) -> None:
     build_training.run_training(config)
 
 
-def run_reconstruction(config: ReconstructConfig) -> None:
+def run_reconstruction(config: ReconstructConfig, dry_run: bool = False) -> None:
     """See `build_reconstruction.run_reconstruction`."""
     from gnclightning import build_reconstruction
 
-    build_reconstruction.run_reconstruction(config)
+    build_reconstruction.run_reconstruction(config, dry_run)
 
 
 def run_inspection(config: InspectConfig) -> None:

@@ -17,6 +17,7 @@ from gnclightning.build_measurement import (
     build_source,
     with_last_time,
 )
+from gnclightning.build_preflight import Run, build_preflight
 from gnclightning.build_scan import (
     find_centre,
     in_units_of_images,
@@ -24,7 +25,7 @@ from gnclightning.build_scan import (
     with_scan,
     with_white,
 )
-from gnclightning.build_solver import build_alpha, build_solver
+from gnclightning.build_solver import build_alpha, build_discrepancy, build_solver
 from gnclightning.config import ReconstructConfig, save
 from gnclightning.config.reconstruct import (
     FolderDataConfig,
@@ -34,7 +35,7 @@ from gnclightning.config.reconstruct import (
 from gnclightning.config.solver import GraduatedConfig, PreconditionedConfig, SolverConfig
 from gnclightning.data.images import ImageSet
 from gnclightning.data.sinograms import SinogramSet
-from gnclightning.diagnostics import check_gradient, inspect
+from gnclightning.diagnostics import inspect
 from gnclightning.errors import UserError
 from gnclightning.files import replacing
 from gnclightning.memory import check_memory
@@ -55,7 +56,8 @@ from gnclightning.reconstruction.checks import (
     check_times,
     check_zero,
 )
-from gnclightning.reconstruction.folder import CONFIG, choose_folder, create_folder
+from gnclightning.reconstruction.folder import CONFIG, check_space, choose_folder, create_folder
+from gnclightning.reconstruction.preflight import probe
 from gnclightning.reconstruction.progress import ProgressBar
 from gnclightning.reconstruction.records import MeasuredBatch
 from gnclightning.reconstruction.runner import Observer, run
@@ -66,14 +68,19 @@ from gnclightning.tensors import full_float32
 from gnclightning.tracking import check_mode, effective_mode, open_logger
 
 
-def run_reconstruction(config: ReconstructConfig) -> None:
+def run_reconstruction(config: ReconstructConfig, dry_run: bool = False) -> None:
     """Measure and reconstruct as configured; prints a table and fills the run folder.
+
+    Args:
+        config: the settings.
+        dry_run: whether to stop after all checks, print what they found, and write nothing.
 
     Raises:
         UserError: anything that the configuration, the prior, the data or the run folder get
             wrong; before any work.
         OSError: a file cannot be read or written.
     """
+    given = config
     folder = choose_folder(config.output, config.overwrite)
     device = build_device(config.device)
     check_mode(config.logger.mode)
@@ -99,10 +106,19 @@ def run_reconstruction(config: ReconstructConfig) -> None:
     check_solver_times(config.solver, prior, config.prior.path)
     solver = build_method(config, operator, prior.to(device), metadata)
     chosen = [*build_baselines(config, operator), solver]
-    with full_float32():
-        first = next(measurements.batches(1))
-        check_gradient(solver.objective(first), solver.start(first))
     size = estimate_size(images, geometry, len(chosen), config.solver.steps)
+    with full_float32():
+        found = probe(operator, solver, next(measurements.batches(1)))
+    report = build_preflight(
+        Run(given, config, source, geometry, metadata, centre, found, size, device)
+    )
+    messages = Console(stderr=True)
+    if dry_run:
+        check_space(folder, size)
+        return report.show_all(Console())
+    if config.progress:
+        report.show_headline(messages)
+    report.warn(messages)
     create_folder(folder, size)
     effective = effective_config(config, geometry, device)
     with replacing(folder / CONFIG) as temporary:
@@ -170,7 +186,7 @@ def effective_config(
     the seeds that follow `seed`, so that another `seed` changes them.
     """
     alpha = config.alpha
-    if alpha.rule == "auto":
+    if alpha.from_noise:
         gain = config.solver.alpha_gain if alpha.gain is None else alpha.gain
         alpha = replace(alpha, value=alpha.weight, gain=gain)
     return replace(
@@ -216,6 +232,7 @@ def build_method(
         denoise=solver.final_denoising,
         symmetric=metadata.symmetric,
         inspect=(lambda x: inspect(regulariser, x, solver.last_time)) if full else None,
+        discrepancy=build_discrepancy(config.alpha, solver),
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from math import ceil
 
 from torch import Tensor
 
@@ -18,6 +19,7 @@ from gnclightning.config.solver import (
 from gnclightning.objectives import Alpha
 from gnclightning.operators import LinearOperator
 from gnclightning.priors import NetworkEnergy
+from gnclightning.reconstruction.discrepancy import Discrepancy
 from gnclightning.solvers import (
     Armijo,
     BarzilaiBorweinFirstStep,
@@ -38,7 +40,7 @@ def build_alpha(
     config: AlphaConfig, prior: NetworkEnergy, solver: SolverConfig, operator: LinearOperator
 ) -> Callable[[Tensor], Alpha]:
     """The rule that gives the weights alpha_t for noise of standard deviation sigma_y."""
-    if config.rule == "auto":
+    if config.from_noise:
         gain = solver.alpha_gain if config.gain is None else config.gain
         in_units = gain * operator.mean_gain()
         return lambda sigma_y: Alpha.from_noise_level(
@@ -47,6 +49,13 @@ def build_alpha(
     rule = Alpha.constant if config.rule == "constant" else Alpha.noise_scale
     alpha = rule(prior.sde, config.weight)
     return lambda sigma_y: replace(alpha, scale=alpha.scale.to(sigma_y.device))
+
+
+def build_discrepancy(config: AlphaConfig, solver: SolverConfig) -> Discrepancy | None:
+    """How to search for the weight, if that is asked for."""
+    if config.rule != "discrepancy":
+        return None
+    return Discrepancy(config.tau, config.tolerance, config.tries, ceil(solver.steps / 4))
 
 
 def build_solver(config: SolverConfig) -> Solver:

@@ -37,6 +37,7 @@ options:
   --config FILE   YAML file with settings
   key=value       a setting, in place of the default and of the file's
   --print-config  print all settings as YAML and stop
+  --dry-run       of a reconstruction: check everything, print what was found, write nothing
   --debug         show where an error was raised
   --help, -h      print this text and stop
 
@@ -67,6 +68,7 @@ class Program(Generic[ConfigT]):
         interrupted: what is kept after an interruption, and how to go on.
         command: what comes before the settings.
         settings: makes settings of the words of the command line that are no options.
+        dry_run: does all that comes before the work, and says what it found; None: there is none.
     """
 
     schema: type[ConfigT]
@@ -76,6 +78,7 @@ class Program(Generic[ConfigT]):
     interrupted: str
     command: str = ""
     settings: Callable[[Sequence[str]], Sequence[str]] = list
+    dry_run: Callable[[ConfigT], None] | None = None
 
 
 class _Parser(argparse.ArgumentParser):
@@ -105,6 +108,7 @@ def reconstruct(arguments: Sequence[str] | None = None) -> int:
         ),
         interrupted="finished batches are kept in the run folder; give the command again, "
         "with overwrite=true or another output=FOLDER, for all of them",
+        dry_run=_check_reconstruction,
     )
     return main(program, sys.argv[1:] if arguments is None else arguments)
 
@@ -163,6 +167,12 @@ def _run_reconstruction(config: ReconstructConfig) -> None:
     build.run_reconstruction(config)
 
 
+def _check_reconstruction(config: ReconstructConfig) -> None:
+    from gnclightning import build
+
+    build.run_reconstruction(config, dry_run=True)
+
+
 def _run_training(config: TrainConfig) -> None:
     from gnclightning import build
 
@@ -215,9 +225,13 @@ def _run(program: Program[ConfigT], arguments: Sequence[str]) -> None:
     options = _parse(arguments)
     if options.help:
         return _print(_help(program))
+    if options.dry_run and program.dry_run is None:
+        raise UserError("--dry-run is for reconstructions, this program has none: leave it out")
     config = program.load(options.config, program.settings(options.overrides))
     if options.print_config:
         return _print(to_yaml(config))
+    if options.dry_run and program.dry_run is not None:
+        return program.dry_run(config)
     return program.run(config)
 
 
@@ -227,6 +241,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--config")
     parser.add_argument("--help", "-h", action="store_true")
     parser.add_argument("--print-config", action="store_true")
+    parser.add_argument("--dry-run", action="store_true")
     parser.add_argument("--debug", action="store_true")
     return parser.parse_intermixed_args(arguments)
 

@@ -75,8 +75,8 @@ def gradient_mismatch(problem: Problem, x: Tensor, seed: int = 0) -> GradientMis
     return GradientMismatch(*errors.nan_to_num(nan=torch.inf))
 
 
-def check_gradient(problem: Problem, x: Tensor) -> None:
-    """Raise `UserError` where grad f is not the gradient of f, see `gradient_mismatch`.
+def check_gradient(problem: Problem, x: Tensor) -> GradientMismatch:
+    """Raise `UserError` where grad f is not the gradient of f; what `gradient_mismatch` found.
 
     A line search, and with it every certificate, would be about another function.
     """
@@ -93,6 +93,7 @@ def check_gradient(problem: Problem, x: Tensor) -> None:
                 f"{tolerance:.2%}, got a difference of {worst:.2g}: check that {cause}, and that "
                 "the precision is float32 or better"
             )
+    return found
 
 
 def asymmetry(prior: Prior, x: Tensor, t: Tensor, seed: int = 0) -> Tensor:

@@ -26,26 +26,33 @@ class Alpha:
         sde: gives nu_t and gamma_t.
         scale: (B,) or (1,).
         power: 0 constant; 1 the paper's rule (Section 4.2).
-        growth: 0 for the paper's rules.
+        growth: 0 for the paper's rules; or one for each of `scale`.
     """
 
     sde: SDE
     scale: Tensor
     power: float = 0.0
-    growth: float = 0.0
+    growth: float | Tensor = 0.0
 
     def __call__(self, t: Tensor) -> Tensor:
         """alpha_t, t (B,) -> (B,) float64."""
         value = self.scale.expand(len(t))
         if self.power != 0:
             value = value * self.sde.noise_to_signal(t.double()) ** self.power
-        if self.growth != 0:
+        if isinstance(self.growth, Tensor) or self.growth != 0:
             value = value + self.growth * self.sde.std(t.double()) ** 2
         return value
 
     def select(self, index: Tensor) -> "Alpha":
         """The weights of the images `index`."""
-        return self if len(self.scale) == 1 else replace(self, scale=self.scale[index])
+        if len(self.scale) == 1:
+            return self
+        growth = self.growth[index] if isinstance(self.growth, Tensor) else self.growth
+        return replace(self, scale=self.scale[index], growth=growth)
+
+    def scaled(self, factor: Tensor) -> "Alpha":
+        """The weights times a factor for each image, (B,) float64."""
+        return replace(self, scale=self.scale * factor, growth=self.growth * factor)
 
     @classmethod
     def constant(cls, sde: SDE, value: float) -> "Alpha":
@@ -138,6 +145,12 @@ class GraduatedObjective:
         part.y = take(self.y, index)
         part.alpha = self.alpha.select(index)
         part.sigma_y = None if self.sigma_y is None else self.sigma_y[index]
+        return part
+
+    def scaled(self, factor: Tensor) -> "GraduatedObjective":
+        """The objective with each image's alpha times `factor`, (B,)."""
+        part = copy(self)
+        part.alpha = self.alpha.scaled(factor)
         return part
 
     def evaluate(self, x: Tensor) -> Point:

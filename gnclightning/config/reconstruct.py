@@ -146,7 +146,7 @@ class GeometryConfig(Section):
     """Detector bins; null: as many as cover the diagonal of the image."""
     detector_spacing: float | None = bounded(None, "> 0")
     """Width of a detector bin, in geometry.unit; null: the bins cover the diagonal."""
-    detector_offset: float | None = bounded(None, "")
+    detector_offset: float | None = None
     """Where the centre of rotation is seen: distance from the middle of the detector, in
     geometry.unit, positive towards the last bin; null: 0."""
     find_offset: bool = False
@@ -241,11 +241,20 @@ class NoiseConfig(Section):
 class AlphaConfig(Section):
     """Weight alpha of the regulariser."""
 
-    rule: Literal["auto", "constant", "noise_scale"] = "auto"
-    """auto: from the noise level; constant: alpha; noise_scale: alpha nu_t / gamma_t."""
+    rule: Literal["auto", "discrepancy", "constant", "noise_scale"] = "auto"
+    """auto: from the noise level; discrepancy: as auto, then times a factor for each image such
+    that |Ax-y| = tau sigma_y sqrt(m) for m measurements; constant: alpha; noise_scale: alpha nu_t /
+    gamma_t."""
     value: float | None = bounded(None, "> 0")
-    """constant, noise_scale: alpha (required); auto: factor of the squared noise level,
-    null: 0.5; maximum a posteriori estimation asks for 1."""
+    """constant, noise_scale: alpha (required); auto, discrepancy: factor of the squared noise
+    level, null: 0.5; maximum a posteriori estimation asks for 1."""
+    tau: float = bounded(1.0, "> 0")
+    """discrepancy: |Ax-y| in units of the noise; x is the last iterate."""
+    tolerance: float = bounded(0.01, "> 0, < 1")
+    """discrepancy: relative, of |Ax-y|."""
+    tries: int = bounded(20, ">= 1")
+    """discrepancy: weights tried at most; each goes on from the last iterate, at t_min, with a
+    quarter of solver.steps."""
     gain: float | None = bounded(None, ">= 0")
     """auto: how fast alpha grows with the smoothing: what is added to the squared noise level, in
     units of nu_t^2 times the mean diagonal entry of A*A; null: 1 with solver.name=preconditioned,
@@ -253,12 +262,17 @@ class AlphaConfig(Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.value is None and self.rule != "auto":
+        if self.value is None and not self.from_noise:
             raise FieldError(self, "value", f"expected a number with rule={self.rule}, got null")
 
     @property
+    def from_noise(self) -> bool:
+        """Whether the weight follows the noise level."""
+        return self.rule in ("auto", "discrepancy")
+
+    @property
     def weight(self) -> float:
-        """`value`, or for the rule auto its default, which was best on validation phantoms."""
+        """`value`, or for rules that follow the noise its default, best on validation phantoms."""
         return 0.5 if self.value is None else self.value
 
 
@@ -350,8 +364,8 @@ class ReconstructConfig(Section):
         if self.solver.t_min is None and known:
             assert self.noise.relative is not None
             self.solver = replace(self.solver, t_min=self.solver.time_for(self.noise.relative))
-        if self.alpha.rule == "auto" and self.noise.level == 0:
+        if self.alpha.from_noise and self.noise.level == 0:
             raise UserError(
-                "alpha.rule=auto derives the weight from the noise level, which is 0: "
-                "give alpha.rule=constant alpha.value=NUMBER, or some noise"
+                f"alpha.rule={self.alpha.rule} derives the weight from the noise level, which is "
+                "0: give alpha.rule=constant alpha.value=NUMBER, or some noise"
             )

@@ -68,7 +68,7 @@ def probe_folder(folder: Path, size: int) -> None:
         UserError: too little space, or the folder cannot be written to.
     """
     try:
-        _check_space(folder, size)
+        check_space(folder, size)
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".probe"
         probe.write_bytes(b"probe")
@@ -95,7 +95,8 @@ def _existing(folder: Path) -> Path:
     return next(parent for parent in (place, *place.parents) if parent.exists())
 
 
-def _check_space(folder: Path, size: int) -> None:
+def check_space(folder: Path, size: int) -> None:
+    """Raise `UserError` if the file system has fewer than `size` bytes left for the folder."""
     existing = _existing(folder)
     usage = shutil.disk_usage(existing)
     # File systems without any space, such as /proc, refuse to write for reasons of their own.

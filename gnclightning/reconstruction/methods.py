@@ -13,10 +13,12 @@ from gnclightning.baselines import total_variation, tv_weight
 from gnclightning.diagnostics import Inspection
 from gnclightning.objectives import GraduatedObjective
 from gnclightning.operators import FilterName, ParallelBeam2D, Radon, fbp, weighted
+from gnclightning.reconstruction.discrepancy import Discrepancy, Tell, solve_to_discrepancy
 from gnclightning.reconstruction.records import MeasuredBatch
 from gnclightning.solvers import (
     Certificate,
     Record,
+    Solution,
     Solver,
     SolverState,
     Status,
@@ -26,6 +28,8 @@ from gnclightning.symmetries import order
 
 DIRECT = "direct"
 """Status of a method without iterations."""
+MISSED = "discrepancy missed"
+"""Status where no weight alpha was found that gives the residual asked for."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ class Outcome:
         certificate: of an iterative solver.
         inspect: inspects its prior at the last iterate, if that was asked for; not part of the
             method's work.
+        alpha: weight of the regulariser at t_min, (B,) float64; None without one.
     """
 
     x: Tensor
@@ -72,6 +77,7 @@ class Outcome:
     operator_evaluations: Tensor
     certificate: Certificate | None = None
     inspect: Callable[[], Inspection] | None = None
+    alpha: Tensor | None = None
 
 
 class Method(Protocol):
@@ -141,6 +147,7 @@ class GraduatedSolver:
         symmetric: whether that mean is taken over flipped and turned images.
         mean_steps: see `GraduatedObjective.posterior_mean`.
         inspect: inspects the prior at iterates.
+        discrepancy: how to search for alpha; None keeps that of `objective`.
     """
 
     name: str
@@ -151,27 +158,43 @@ class GraduatedSolver:
     symmetric: bool = False
     mean_steps: int = 0
     inspect: Callable[[Tensor], Inspection] | None = None
+    discrepancy: Discrepancy | None = None
 
     def __call__(self, measured: MeasuredBatch, callback: Callback) -> Outcome:
         """See `Method`."""
         objective = self.objective(measured)
         number = count()
 
-        def tell(state: SolverState, record: Record | None) -> None:
-            shown = objective.posterior_mean(state.point) if self.denoise else state.point.x
+        def tell(present: GraduatedObjective, state: SolverState, record: Record | None) -> None:
+            shown = present.posterior_mean(state.point) if self.denoise else state.point.x
             callback(_step(next(number), shown, state, record))
 
-        solution = solve(self.solver, objective, self.start(measured), tell)
+        solution, objective, missed = self._solve(objective, measured, tell)
         network, projections = self._cost_of_result(objective, solution.x)
+        t_min = torch.full_like(solution.state.point.value, objective.t_min)
+        labels = [status.label for status in solution.status]
         return Outcome(
             x=self._result(objective, solution.state),
-            status=[status.label for status in solution.status],
+            status=[MISSED if miss else label for label, miss in zip(labels, missed, strict=True)],
             iterations=solution.state.iterations,
             network_evaluations=solution.state.network_evaluations + network,
             operator_evaluations=solution.state.operator_evaluations + projections,
             certificate=solution.certificate,
             inspect=None if self.inspect is None else partial(self.inspect, solution.x),
+            alpha=objective.alpha(t_min),
         )
+
+    def _solve(
+        self, objective: GraduatedObjective, measured: MeasuredBatch, tell: Tell
+    ) -> tuple[Solution, GraduatedObjective, list[bool]]:
+        """The solution, the objective that it belongs to, and who missed the discrepancy."""
+        start = self.start(measured)
+        if self.discrepancy is None:
+            solution = solve(self.solver, objective, start, partial(tell, objective))
+            return solution, objective, [False] * len(start)
+        target = self.discrepancy.target(measured)
+        found = solve_to_discrepancy(self.solver, objective, start, target, self.discrepancy, tell)
+        return found.solution, objective.scaled(found.factor), (~found.reached).tolist()
 
     def _result(self, objective: GraduatedObjective, state: SolverState) -> Tensor:
         if not self.denoise:

@@ -1,6 +1,7 @@
 """What passes between the parts of a reconstruction: measurements, results, rows of tables."""
 
 from dataclasses import dataclass
+from math import nan
 from typing import NamedTuple
 
 from torch import Tensor
@@ -26,7 +27,8 @@ def label(method: str) -> str:
 class MetricsRow(NamedTuple):
     """One row of `metrics.csv`; `seconds` is the time of the batch over its number of images.
 
-    Without ground truth `psnr` and `ssim` are NaN.
+    Without ground truth `psnr` and `ssim` are NaN. `alpha` is the weight of the regulariser at
+    t_min, NaN for a method without.
     """
 
     image: str
@@ -38,6 +40,7 @@ class MetricsRow(NamedTuple):
     operator_evaluations: int
     seconds: float
     status: str
+    alpha: float = nan
 
 
 class TraceRow(NamedTuple):

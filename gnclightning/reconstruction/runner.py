@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from math import nan
 
 import torch
 from torch import Tensor
@@ -151,11 +152,12 @@ def _metrics_rows(
         outcome.network_evaluations.tolist(),
         outcome.operator_evaluations.tolist(),
         outcome.status,
+        [nan] * len(outcome.x) if outcome.alpha is None else outcome.alpha.tolist(),
         strict=True,
     )
     return [
-        MetricsRow(image, method, *numbers, seconds=seconds, status=status)
-        for image, *numbers, status in columns
+        MetricsRow(image, method, *numbers, seconds=seconds, status=status, alpha=alpha)
+        for image, *numbers, status, alpha in columns
     ]
 
 

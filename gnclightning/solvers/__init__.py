@@ -13,7 +13,7 @@ from gnclightning.solvers.safeguard import Safeguard
 from gnclightning.solvers.schedules import linear_schedule, log_schedule
 from gnclightning.solvers.solve import Solution, iterate, solve
 from gnclightning.solvers.solver import Solver
-from gnclightning.solvers.state import Record, SolverState, Status
+from gnclightning.solvers.state import Record, SolverState, Status, blank_record
 
 __all__ = [
     "Armijo",
@@ -27,6 +27,7 @@ __all__ = [
     "Solver",
     "SolverState",
     "Status",
+    "blank_record",
     "certify",
     "gnc_flow",
     "gradient_descent",

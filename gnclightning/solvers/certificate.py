@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gnclightning.problem import Batch
 from gnclightning.solvers.state import Record
 
 ROUNDING = 1e-12
@@ -17,7 +18,7 @@ ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
-class Certificate:
+class Certificate(Batch):
     """One entry per image, (B,).
 
     Attributes:

@@ -1,0 +1,147 @@
+"""What is said before a reconstruction, from the settings and what they were made into."""
+
+from dataclasses import dataclass
+from math import degrees
+
+import torch
+
+from gnclightning.build_scan import check_coverage
+from gnclightning.config import ReconstructConfig
+from gnclightning.config.reconstruct import SinogramDataConfig
+from gnclightning.data.images import ImageSet
+from gnclightning.data.sinograms import SinogramSet
+from gnclightning.operators import ParallelBeam2D, RotationCentre
+from gnclightning.priors import PriorMetadata
+from gnclightning.reconstruction.preflight import Preflight, Probe, check_fits, duration
+
+_FEW_BINS = 0.5
+"""How far estimates of the centre of rotation may lie apart, in bins."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that is about to start.
+
+    Attributes:
+        given: the settings as they were given.
+        config: the settings with what was filled in.
+        source: images or sinograms.
+        geometry: in the user's unit of length.
+        metadata: of the prior.
+        centre: the estimate of the centre of rotation, if it was asked for.
+        probe: what a first image told.
+        output_bytes: that the run folder takes, roughly.
+        device: that computes.
+    """
+
+    given: ReconstructConfig
+    config: ReconstructConfig
+    source: ImageSet | SinogramSet
+    geometry: ParallelBeam2D
+    metadata: PriorMetadata
+    centre: RotationCentre | None
+    probe: Probe
+    output_bytes: int
+    device: torch.device
+
+
+def build_preflight(run: Run) -> Preflight:
+    """Rows, headline and warnings.
+
+    Raises:
+        UserError: the detector is far too narrow, or a batch does not fit into memory.
+    """
+    probe, geometry, images = run.probe, run.geometry, len(run.source)
+    kind = "measured" if isinstance(run.source, SinogramSet) else "simulated"
+    sinograms = f"{images} {kind}, {len(geometry.angles)} angles x {geometry.detector_count} bins"
+    batch = min(run.config.batch_size, images)
+    memory = check_fits(probe, batch, run.device)
+    gradient = probe.gradient
+    seconds = images * run.config.solver.steps * probe.step_seconds
+    mismatch = max(float(gradient.fidelity.max()), float(gradient.regulariser.max()))
+    rows = [
+        ("sinograms", sinograms),
+        ("geometry", _geometry(geometry)),
+        ("images", _images(geometry, run.metadata)),
+        ("intensity", _intensity(run)),
+        ("noise", _noise(run)),
+        *_corrections(run),
+        ("operator", f"norm {probe.norm:.4g}, dot test {probe.adjoint:.1e}"),
+        (
+            "gradient",
+            f"data term {float(gradient.fidelity.max()):.1e}, regulariser "
+            f"{float(gradient.regulariser.max()):.1e} from finite differences (relative)",
+        ),
+        ("memory", f"some {memory / 1e9:.2g} GB with {batch} images at a time"),
+        ("time", f"about {duration(seconds)} for {run.config.solver.name}, from one image"),
+        ("output", f"some {run.output_bytes / 1e6:,.0f} MB"),
+    ]
+    headline = (
+        f"{sinograms}; |A| = {probe.norm:.4g}, dot test {probe.adjoint:.0e}, gradients within "
+        f"{mismatch:.0e}; {memory / 1e9:.2g} GB, about {duration(seconds)}"
+    )
+    return Preflight(rows, headline, _warnings(run))
+
+
+def _geometry(geometry: ParallelBeam2D) -> str:
+    angles = [degrees(angle) for angle in geometry.angles]
+    offset = geometry.detector_offset
+    return (
+        f"{min(angles):.4g} to {max(angles):.4g} degrees; bins of {geometry.detector_spacing:.4g} "
+        f"{geometry.unit}, the detector sees {geometry.coverage:.0%} of the image's diameter, "
+        f"centre of rotation {offset:.4g} {geometry.unit} off its middle"
+    )
+
+
+def _images(geometry: ParallelBeam2D, metadata: PriorMetadata) -> str:
+    rows, columns = geometry.image_shape
+    known = f"{metadata.pixel_size:g} {metadata.length_unit}"
+    trained = "" if metadata.length_unit == "pixel" else f" (the prior's: {known})"
+    return f"{rows}x{columns} pixels of {geometry.pixel_size:g} {geometry.unit}{trained}"
+
+
+def _intensity(run: Run) -> str:
+    text = f"0 to 1 is {run.metadata.intensity_unit}"
+    data = run.config.data
+    if isinstance(data, SinogramDataConfig):
+        text += f"; 1 is {data.white_value:g} per {run.geometry.unit} (data.white)"
+    return f"{text}; brightest patch of the first back-projection {run.probe.brightest.max():.3g}"
+
+
+def _noise(run: Run) -> str:
+    noise = run.config.noise
+    if noise.absolute is not None:
+        text = f"standard deviation {noise.absolute:g}"
+    else:
+        text = f"{noise.relative:.3%} of the mean |y|"
+    estimated = " (estimated)" if run.given.noise.level is None else ""
+    weights = "" if noise.weights == "uniform" else ", rays weighted by what came through"
+    return f"{text}{estimated}{weights}; t_min {run.config.solver.last_time:g}"
+
+
+def _corrections(run: Run) -> list[tuple[str, str]]:
+    """What was done to measured sinograms."""
+    rows: list[tuple[str, str]] = []
+    if isinstance(run.source, SinogramSet) and run.source.counts is not None:
+        rows.append(("pixels", f"{run.source.dead} dead (filled in), {run.source.clipped} clipped"))
+    if run.centre is not None:
+        spread = f", sinograms differ by {run.centre.spread:.2f}" if len(run.source) > 1 else ""
+        text = f"{run.centre.offset:.2f} bins off the middle, from {run.centre.method}{spread}"
+        rows.append(("rotation", text))
+    return rows
+
+
+def _warnings(run: Run) -> list[str]:
+    found = [check_coverage(run.geometry)] if isinstance(run.source, SinogramSet) else []
+    if isinstance(run.source, SinogramSet) and run.source.dead + run.source.clipped:
+        found.append(
+            f"{run.source.dead} dead pixels were filled in from their neighbours, "
+            f"{run.source.clipped} raised to data.least_transmission"
+        )
+    if run.centre is not None and run.centre.spread > _FEW_BINS:
+        found.append(
+            f"estimates of the centre of rotation from single sinograms differ by "
+            f"{run.centre.spread:.2f} bins: look at the first picture, or give "
+            "geometry.detector_offset=VALUE"
+        )
+    return [warning for warning in found if warning] + run.probe.warnings()
