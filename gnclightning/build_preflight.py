@@ -80,6 +80,8 @@ def build_preflight(run: Run) -> Preflight:
         f"{sinograms}; |A| = {probe.norm:.4g}, dot test {probe.adjoint:.0e}, gradients within "
         f"{mismatch:.0e}; {memory / 1e9:.2g} GB, about {duration(seconds)}"
     )
+    if run.centre is not None:
+        headline += f"; centre of rotation {run.centre.offset:.2f} bins off the middle"
     return Preflight(rows, headline, _warnings(run))
 
 

@@ -189,9 +189,13 @@ def effective_config(
     if alpha.from_noise:
         gain = config.solver.alpha_gain if alpha.gain is None else alpha.gain
         alpha = replace(alpha, value=alpha.weight, gain=gain)
+    data = config.data
+    if isinstance(data, SinogramDataConfig):
+        data = replace(data, attributes=False)  # the geometry below holds what they say
     return replace(
         config,
         device=device.type,
+        data=data,
         alpha=alpha,
         geometry=replace(
             config.geometry,

@@ -186,12 +186,21 @@ class TestCounts:
         np.testing.assert_allclose(
             inside.transmitted[:, 0], (self.FLAT - self.DARK) * np.exp(-ARRAY), rtol=1e-5
         )
+        part = inside.in_units(0.5, 0.25)
+        np.testing.assert_allclose(part.sinograms[:, 0], 8 * ARRAY, rtol=1e-5)
+        assert torch.equal(part.transmitted, inside.transmitted)
         files = {"flat": str(tmp_path / "f.npy"), "dark": str(tmp_path / "d.npy")}
         assert torch.equal(read_sinograms(path, key="y", **files).sinograms, inside.sinograms)
         assert (inside.dead, inside.clipped) == (0, 0)
         np.save(tmp_path / "part.npy", 500 * np.exp(-ARRAY))
         part = read_sinograms(tmp_path / "part.npy", 1, flat="500")
         np.testing.assert_allclose(part.sinograms[:, 0], ARRAY[:1], rtol=1e-5)
+
+    def test_what_came_through_of_line_integrals(self, tmp_path):
+        """Whatever the units that they are in."""
+        np.save(tmp_path / "scan.npy", ARRAY)
+        found = read_sinograms(tmp_path / "scan.npy").in_units(0.5, 0.25)
+        np.testing.assert_allclose(found.transmitted[:, 0], np.exp(-ARRAY), rtol=1e-5)
 
     def test_each_its_own(self, tmp_path):
         """The second sinogram's flat field is another."""

@@ -28,6 +28,7 @@ class SinogramSet:
         geometry: what the files say of it.
         dead: pixels that were filled in.
         clipped: pixels that were raised to the least transmission.
+        unit: line integrals, without dimension, are `sinograms` times this.
 
     Raises:
         UserError: a sinogram is not finite, or constant; the truth is not finite.
@@ -40,6 +41,7 @@ class SinogramSet:
     geometry: ScanGeometry = field(default_factory=ScanGeometry)
     dead: int = 0
     clipped: int = 0
+    unit: float = 1.0
 
     def __post_init__(self):
         assert self.sinograms.ndim == 4
@@ -71,8 +73,8 @@ class SinogramSet:
 
     @property
     def transmitted(self) -> Tensor:
-        """`counts`; of line integrals as read, exp(-y)."""
-        return torch.exp(-self.sinograms) if self.counts is None else self.counts
+        """`counts`; of line integrals y that were read, exp(-y)."""
+        return torch.exp(-self.unit * self.sinograms) if self.counts is None else self.counts
 
     def in_units(self, white: float, length: float) -> "SinogramSet":
         """Of images whose value `white` is 1, lengths in units of `length`."""
@@ -80,7 +82,7 @@ class SinogramSet:
             self,
             sinograms=self.sinograms / (white * length),
             truth=None if self.truth is None else self.truth / white,
-            counts=self.transmitted,
+            unit=self.unit * white * length,
         )
 
     def check_shape(self, angles: int, detectors: int | None) -> None:
