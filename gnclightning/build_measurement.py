@@ -149,7 +149,7 @@ def build_measurements(
         assert noise.relative is not None
         sigma_y = noise.relative * source.magnitudes
     else:
-        level = noise.absolute / (size * config.data.white_value)
+        level = noise.absolute / (size * config.data.white)
         sigma_y = torch.full((len(source),), level, dtype=torch.float64)
     weights = build_weights(config, source)
     return Measured(source, operator, sigma_y, start_seed, config.fbp.filter, weights)

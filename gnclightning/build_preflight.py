@@ -30,8 +30,6 @@ class Run:
         metadata: of the prior.
         centre: the estimate of the centre of rotation, if it was asked for.
         probe: what a first image told.
-        output_bytes: that the run folder takes, roughly.
-        device: that computes.
     """
 
     given: ReconstructConfig
@@ -41,12 +39,15 @@ class Run:
     metadata: PriorMetadata
     centre: RotationCentre | None
     probe: Probe
-    output_bytes: int
-    device: torch.device
 
 
-def build_preflight(run: Run) -> Preflight:
+def build_preflight(run: Run, output_bytes: int, device: torch.device) -> Preflight:
     """Rows, headline and warnings.
+
+    Args:
+        run: what is about to start.
+        output_bytes: that the run folder takes, roughly.
+        device: that computes.
 
     Raises:
         UserError: the detector is far too narrow, or a batch does not fit into memory.
@@ -55,7 +56,7 @@ def build_preflight(run: Run) -> Preflight:
     kind = "measured" if isinstance(run.source, SinogramSet) else "simulated"
     sinograms = f"{images} {kind}, {len(geometry.angles)} angles x {geometry.detector_count} bins"
     batch = min(run.config.batch_size, images)
-    memory = check_fits(probe, batch, run.device)
+    memory = check_fits(probe, batch, device)
     gradient = probe.gradient
     seconds = images * run.config.solver.steps * probe.step_seconds
     mismatch = max(float(gradient.fidelity.max()), float(gradient.regulariser.max()))
@@ -74,7 +75,7 @@ def build_preflight(run: Run) -> Preflight:
         ),
         ("memory", f"some {memory / 1e9:.2g} GB with {batch} images at a time"),
         ("time", f"about {duration(seconds)} for {run.config.solver.name}, from one image"),
-        ("output", f"some {run.output_bytes / 1e6:,.0f} MB"),
+        ("output", f"some {output_bytes / 1e6:,.0f} MB"),
     ]
     headline = (
         f"{sinograms}; |A| = {probe.norm:.4g}, dot test {probe.adjoint:.0e}, gradients within "
@@ -106,7 +107,7 @@ def _intensity(run: Run) -> str:
     text = f"0 to 1 is {run.metadata.intensity_unit}"
     data = run.config.data
     if isinstance(data, SinogramDataConfig):
-        text += f"; 1 is {data.white_value:g} per {run.geometry.unit} (data.white)"
+        text += f"; 1 is {data.white:g} per {run.geometry.unit} (data.white)"
     return f"{text}; brightest patch of the first back-projection {run.probe.brightest.max():.3g}"
 
 

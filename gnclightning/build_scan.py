@@ -18,12 +18,32 @@ from gnclightning.operators import (
     mean_one,
     rotation_centre,
 )
-from gnclightning.priors import RANGE, PriorMetadata
+from gnclightning.priors import RANGE, PriorMetadata, load_prior
 
 _SAME = 1e-6
 """Relative difference of two numbers that mean the same."""
 _LEAST_COVERAGE = 0.5
 """Part of the image's diameter; a detector that sees less has another unit of length."""
+
+
+def in_units_of_images(
+    config: ReconstructConfig, source: ImageSet | SinogramSet
+) -> tuple[ReconstructConfig, ImageSet | SinogramSet]:
+    """What a run starts from: measured sinograms as those of images in [0, 1], lengths in pixels.
+
+    Returns:
+        The settings with what files and prior know of the scan, and the sinograms; both as they are
+        where images are simulated.
+    """
+    if isinstance(source, ImageSet):
+        return config, source
+    config = with_scan(config, source)
+    assert isinstance(config.data, SinogramDataConfig)
+    if config.data.water is not None:
+        config = with_white(config, load_prior(config.prior.path)[1])
+        assert isinstance(config.data, SinogramDataConfig)
+    white = config.data.white
+    return config, source.divided_by(white * config.geometry.lengths[0], white)
 
 
 def with_scan(config: ReconstructConfig, source: ImageSet | SinogramSet) -> ReconstructConfig:
@@ -97,16 +117,6 @@ def with_white(config: ReconstructConfig, metadata: PriorMetadata) -> Reconstruc
     # mu = water (1 + HU / 1000), and HU = low + value (high - low) with low being air.
     white = float(f"{data.water * (ends[1] - ends[0]) / 1000:.12g}")
     return replace(config, data=replace(data, water=None, white=white))
-
-
-def in_units_of_images(
-    config: ReconstructConfig, source: ImageSet | SinogramSet
-) -> ImageSet | SinogramSet:
-    """Measured sinograms as those of images in [0, 1] with lengths in pixels."""
-    if isinstance(source, ImageSet):
-        return source
-    assert isinstance(config.data, SinogramDataConfig)
-    return source.in_units(config.data.white_value, config.geometry.lengths[0])
 
 
 def find_centre(config: ReconstructConfig, source: ImageSet | SinogramSet) -> RotationCentre | None:

@@ -186,7 +186,7 @@ class TestCounts:
         np.testing.assert_allclose(
             inside.transmitted[:, 0], (self.FLAT - self.DARK) * np.exp(-ARRAY), rtol=1e-5
         )
-        part = inside.in_units(0.5, 0.25)
+        part = inside.divided_by(0.125, 0.5)
         np.testing.assert_allclose(part.sinograms[:, 0], 8 * ARRAY, rtol=1e-5)
         assert torch.equal(part.transmitted, inside.transmitted)
         files = {"flat": str(tmp_path / "f.npy"), "dark": str(tmp_path / "d.npy")}
@@ -199,7 +199,7 @@ class TestCounts:
     def test_what_came_through_of_line_integrals(self, tmp_path):
         """Whatever the units that they are in."""
         np.save(tmp_path / "scan.npy", ARRAY)
-        found = read_sinograms(tmp_path / "scan.npy").in_units(0.5, 0.25)
+        found = read_sinograms(tmp_path / "scan.npy").divided_by(0.125, 0.5)
         np.testing.assert_allclose(found.transmitted[:, 0], np.exp(-ARRAY), rtol=1e-5)
 
     def test_each_its_own(self, tmp_path):
@@ -311,7 +311,7 @@ class TestRuns:
                 load_reconstruct_config(None, [setting])
         data = ["data.name=sinogram", "data.path=x.npy"]
         for more, message in (
-            (["data.white=1", "data.water=1"], r"data\.water: .* got both"),
+            (["data.white=2", "data.water=1"], r"data\.water: .* got both"),
             (["data.dark=1"], r"data\.dark: expected data\.flat"),
             (["geometry.find_offset=true", "geometry.detector_offset=1"], "got both"),
         ):

@@ -91,9 +91,8 @@ class SinogramDataConfig(DataConfig):
     """Name of the array in each .npz or HDF5 file; null: the only one of 2 or 3 dimensions."""
     count: int | None = bounded(None, ">= 1")
     """Sinograms, the first ones; null: all."""
-    white: float | None = bounded(None, "> 0")
-    """Value of the image, such as attenuation per geometry.unit, that becomes 1; null: 1, or what
-    data.water gives."""
+    white: float = bounded(1.0, "> 0")
+    """Value of the image, such as attenuation per geometry.unit, that becomes 1."""
     water: float | None = bounded(None, "> 0")
     """Attenuation of water per geometry.unit, in place of data.white, with a prior in HU."""
     flat: str | None = None
@@ -112,15 +111,10 @@ class SinogramDataConfig(DataConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.white is not None and self.water is not None:
+        if self.white != 1 and self.water is not None:
             raise FieldError(self, "water", "expected data.white or data.water, got both")
         if self.dark is not None and self.flat is None:
             raise FieldError(self, "dark", "expected data.flat beside it, got null")
-
-    @property
-    def white_value(self) -> float:
-        """`white`, 1 if it is not given."""
-        return 1.0 if self.white is None else self.white
 
 
 _ANGLES = 60

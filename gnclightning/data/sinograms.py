@@ -76,13 +76,13 @@ class SinogramSet:
         """`counts`; of line integrals y that were read, exp(-y)."""
         return torch.exp(-self.unit * self.sinograms) if self.counts is None else self.counts
 
-    def in_units(self, white: float, length: float) -> "SinogramSet":
-        """Of images whose value `white` is 1, lengths in units of `length`."""
+    def divided_by(self, value: float, white: float = 1.0) -> "SinogramSet":
+        """In other units, of images whose value `white` becomes 1."""
         return replace(
             self,
-            sinograms=self.sinograms / (white * length),
+            sinograms=self.sinograms / value,
             truth=None if self.truth is None else self.truth / white,
-            unit=self.unit * white * length,
+            unit=self.unit * value,
         )
 
     def check_shape(self, angles: int, detectors: int | None) -> None:

@@ -24,8 +24,8 @@ _ADJOINT_TOLERANCE = 1e-5
 _STATES = 12
 """Images of a batch that a solver holds at once, beside what the prior's gradient needs."""
 _PEAK = 3
-"""What a gradient takes at its peak, in units of what autograd keeps for it. With the shipped prior,
-16 images of 128 x 128 took 111 MB each beyond the first, where autograd keeps 37 MB, on a CPU."""
+"""What a gradient takes at its peak, in units of what autograd keeps for it. With the shipped prior
+each image of 128 x 128 in a batch of 16 took 111 MB on a CPU, where autograd keeps 37 MB."""
 _PATCH = 5
 """Pixels across which the brightest spot of a filtered back-projection is averaged."""
 _DIM, _BRIGHT = 0.05, 2.0
@@ -163,14 +163,12 @@ class Preflight:
         for name, found in self.rows:
             table.add_row(name, Text(found))
         console.print(table)
-        self.warn(console)
+        self.show(console, headline=False)
 
-    def show_headline(self, console: Console) -> None:
-        """One line."""
-        console.print(Text(self.headline), soft_wrap=True)
-
-    def warn(self, console: Console) -> None:
-        """The warnings, a line each."""
+    def show(self, console: Console, headline: bool) -> None:
+        """The headline in one line, if it is wanted, and each warning in one."""
+        if headline:
+            console.print(Text(self.headline), soft_wrap=True)
         for warning in self.warnings:
             console.print(Text(f"warning: {warning}"), soft_wrap=True)
 
