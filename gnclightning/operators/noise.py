@@ -1,5 +1,6 @@
 """Gaussian measurement noise: adding it, and estimating its level."""
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -87,9 +88,12 @@ def estimate_noise(y: Tensor, weights: Tensor | None = None) -> Tensor:
             f"{bins}: give the level with noise.relative or noise.absolute"
         )
     differences = y.double().diff(n=_DIFFERENCES, dim=-1)
-    squares = y.new_tensor([math.comb(_DIFFERENCES, k) ** 2 for k in range(_DIFFERENCES + 1)])
-    variances = torch.ones_like(y) if weights is None else 1 / weights
-    scale = (variances.double().unfold(-1, _DIFFERENCES + 1, 1) @ squares.double()).sqrt()
+    squares = [math.comb(_DIFFERENCES, k) ** 2 for k in range(_DIFFERENCES + 1)]
+    scale: Tensor | float = math.sqrt(sum(squares))
+    if weights is not None:
+        width, variances = differences.shape[-1], 1 / weights.double()
+        parts = (c * variances.narrow(-1, k, width) for k, c in enumerate(squares))
+        scale = functools.reduce(torch.add, parts).sqrt()
     sizes = (differences.abs() / scale).flatten(1)
     median = sizes.where(sizes > 0, torch.nan).nanmedian(1).values.nan_to_num(0.0)
     return median / _MEDIAN_OF_HALF_NORMAL
