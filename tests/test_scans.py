@@ -1,6 +1,7 @@
 """What files hold beside sinograms: geometry, counts with flat and dark field, ground truth."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -10,11 +11,12 @@ import torch
 
 from gnclightning.build_scan import check_coverage, with_scan
 from gnclightning.config import load_reconstruct_config
+from gnclightning.data.ellipses import phantoms
 from gnclightning.data.scan_geometry import ScanGeometry
 from gnclightning.data.sinograms import read_sinograms
 from gnclightning.errors import UserError
-from gnclightning.operators import ParallelBeam2D
-from run_folders import arrays, refused_in_one_line, run, settings, table
+from gnclightning.operators import ParallelBeam2D, Radon
+from run_folders import arrays, column, refused_in_one_line, run, settings, table
 
 ARRAY = np.random.default_rng(0).random((2, 4, 7), dtype=np.float32) + 1
 
@@ -296,6 +298,43 @@ class TestRuns:
         np.testing.assert_array_equal(plain["fbp"], weighted["fbp"])
         for name in ("tv", "preconditioned"):
             assert np.abs(plain[name] - weighted[name]).max() > 1e-3
+
+    @pytest.mark.slow
+    def test_photons_on_an_off_centre_detector_with_a_dead_bin(self, tmp_path):
+        """All of it at once, with the shipped prior: 2,000 photons a ray, line integrals to 5."""
+        geometry = replace(
+            ParallelBeam2D.for_image(128, 60, 0.5, "mm"), detector_count=211, detector_offset=1.3
+        )
+        x = torch.from_numpy(phantoms(range(1), 0, "test", 128)).reshape(1, 1, 128, 128)
+        y = 0.25 * Radon(geometry)(x)[:, 0].numpy()
+        rng = np.random.default_rng(0)
+        flat, dark = rng.uniform(1800, 2200, 211), np.full((1, 211), 20.0)
+        sets = {
+            "counts": rng.poisson(flat * np.exp(-y)) + dark,
+            "flat": rng.poisson(flat, (10, 211)) + dark,
+            "dark": dark,
+            "truth": 0.25 * x[:, 0].numpy(),
+            "angles": np.array(geometry.angles),
+        }
+        sets["counts"][..., 50] = sets["flat"][..., 50] = 20
+        spacing = {"detector_spacing": geometry.detector_spacing, "pixel_size": 0.5}
+        path = hdf5(tmp_path / "scan.h5", sets, angle_unit="radian", length_unit="mm", **spacing)
+        keys = ("data.key=counts", "data.flat=flat", "data.dark=dark", "data.truth=truth")
+        data = ("data.name=sinogram", f"data.path={path}", *keys, "data.white=0.25")
+        more = (
+            "methods=[]",
+            "geometry.find_offset=true",
+            "geometry.angles=null",
+            "solver.steps=40",
+        )
+        quality = {}
+        for name in ("uniform", "transmission"):
+            options = (*more, "solver.t_min=null", f"noise.weights={name}")
+            found = run(Path("ellipses-128"), tmp_path / name, *options, data=data)
+            (quality[name],) = column(found / "metrics.csv", "psnr")
+        offset = load_reconstruct_config(found / "config.yaml").geometry.detector_offset
+        assert offset == pytest.approx(1.3, abs=0.05)
+        assert quality["transmission"] > max(quality["uniform"] + 2, 35)
 
     def test_images_of_another_size(self, prior, tmp_path, capsys):
         path = hdf5(tmp_path / "scan.h5", {"y": np.tile(ARRAY, (1, 5, 7))}, image_shape=[16, 16])
