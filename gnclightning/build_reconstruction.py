@@ -1,7 +1,7 @@
 """From a `ReconstructConfig` to a run folder: checks and builds everything, then runs it."""
 
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,7 @@ from gnclightning.reconstruction.checks import (
     check_zero,
 )
 from gnclightning.reconstruction.folder import CONFIG, choose_folder, create_folder
+from gnclightning.reconstruction.measurement import Measurements
 from gnclightning.reconstruction.progress import ProgressBar
 from gnclightning.reconstruction.records import MeasuredBatch
 from gnclightning.reconstruction.runner import Observer, run
@@ -71,14 +72,65 @@ def run_reconstruction(config: ReconstructConfig) -> None:
     folder = choose_folder(config.output, config.overwrite)
     device = build_device(config.device)
     check_mode(config.logger.mode)
-    source = build_source(config)
+    ready = prepare(config, build_source(config), device)
+    config, images = ready.config, len(ready.measurements)
+    size = estimate_size(images, ready.geometry, len(ready.methods), config.solver.steps)
+    create_folder(folder, size)
+    effective = effective_config(config, ready.geometry, device)
+    with replacing(folder / CONFIG) as temporary:
+        save(effective, temporary)
+    units = Units(ready.metadata.intensity_unit, config.geometry.unit)
+    observers = [
+        RunFolder(folder, ready.geometry, units, images, device),
+        *_console_observers(effective, folder, images),
+    ]
+    with full_float32():
+        run(ready.measurements.batches(config.batch_size), ready.methods, observers)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What a run needs, checked.
+
+    Attributes:
+        config: the settings, with the noise level and the smallest time that the data decide.
+        geometry: of the sinograms, in their own unit of length.
+        metadata: the description of the prior.
+        measurements: what gives the measured batches.
+        methods: the baselines, then the solver.
+    """
+
+    config: ReconstructConfig
+    geometry: ParallelBeam2D
+    metadata: PriorMetadata
+    measurements: Measurements
+    methods: list[methods.Method]
+
+
+def prepare(
+    config: ReconstructConfig,
+    source: ImageSet | SinogramSet,
+    device: torch.device,
+    geometry: ParallelBeam2D | None = None,
+) -> Ready:
+    """Build everything and check it, down to the gradient of the objective at the first start.
+
+    Args:
+        config: the settings.
+        source: images to measure, or measured sinograms divided by the unit of their images.
+        device: to compute on.
+        geometry: of the sinograms; None takes it from the settings.
+
+    Raises:
+        UserError: the prior, the data, the geometry or the settings do not fit each other.
+    """
     prior, metadata = build_prior(config, source)
-    geometry = build_geometry(config.geometry, metadata.image_shape, source)
+    if geometry is None:
+        geometry = build_geometry(config.geometry, metadata.image_shape, source)
     config = with_noise_level(config, source)
     _check_tv(config)
-    images = len(source)
-    sinograms = images * geometry.detector_count * len(geometry.angles)
-    check_memory(2 * sinograms * 4, f"{images} sinograms (geometry.angles, detector bins)")
+    sinograms = len(source) * geometry.detector_count * len(geometry.angles)
+    check_memory(2 * sinograms * 4, f"{len(source)} sinograms (geometry.angles, detector bins)")
     # Within a run lengths are in pixels: steps, weights and safeguards do not depend on a unit.
     operator = Radon(geometry.in_pixels()).to(device)
     measurements = build_measurements(config, source, operator)
@@ -86,22 +138,11 @@ def run_reconstruction(config: ReconstructConfig) -> None:
     config = with_last_time(config, measurements)
     check_solver_times(config.solver, prior, config.prior.path)
     solver = build_method(config, operator, prior.to(device), metadata)
-    chosen = [*build_baselines(config, operator), solver]
     with full_float32():
         first = next(measurements.batches(1))
         check_gradient(solver.objective(first), solver.start(first))
-    size = estimate_size(images, geometry, len(chosen), config.solver.steps)
-    create_folder(folder, size)
-    effective = effective_config(config, geometry, device)
-    with replacing(folder / CONFIG) as temporary:
-        save(effective, temporary)
-    units = Units(metadata.intensity_unit, config.geometry.unit)
-    observers = [
-        RunFolder(folder, geometry, units, images, device),
-        *_console_observers(effective, folder, images),
-    ]
-    with full_float32():
-        run(measurements.batches(config.batch_size), chosen, observers)
+    chosen = [*build_baselines(config, operator), solver]
+    return Ready(config, geometry, metadata, measurements, chosen)
 
 
 def build_device(name: str) -> torch.device:
