@@ -17,7 +17,7 @@ RECONSTRUCTIONS, SUMMARY = "reconstructions.h5", "summary.json"
 CERTIFICATE = "certificate.json"
 FIGURES = "figures"
 RECONSTRUCTIONS_FIGURE, ERRORS_FIGURE = "reconstructions.png", "errors.png"
-CONVERGENCE_FIGURE = "convergence.png"
+CONVERGENCE_FIGURE, STARTS_FIGURE = "convergence.png", "starts.png"
 
 _CHOOSE = "or choose another folder with output=FOLDER"
 
@@ -53,7 +53,7 @@ def create_folder(folder: Path, size: int) -> None:
     (folder / FIGURES).mkdir(exist_ok=True)
     for name in (CONFIG, METRICS, TRACE, RECONSTRUCTIONS, SUMMARY, CERTIFICATE):
         (folder / name).unlink(missing_ok=True)
-    for name in (RECONSTRUCTIONS_FIGURE, ERRORS_FIGURE, CONVERGENCE_FIGURE):
+    for name in (RECONSTRUCTIONS_FIGURE, ERRORS_FIGURE, CONVERGENCE_FIGURE, STARTS_FIGURE):
         (folder / FIGURES / name).unlink(missing_ok=True)
 
 

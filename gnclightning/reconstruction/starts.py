@@ -1,0 +1,119 @@
+"""Several random starts per image: what differs between them, the measurements did not decide."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gnclightning.operators import LinearOperator
+from gnclightning.reconstruction.methods import Callback, GraduatedSolver, Outcome, Step
+from gnclightning.reconstruction.records import MeasuredBatch, mean_name
+from gnclightning.solvers import Certificate, Status
+
+STD, RESIDUAL = "std", "residual"
+"""Names of the maps that come with a mean."""
+
+_WORST_LAST = [status.label for status in Status]
+
+
+@dataclass(frozen=True)
+class RandomStarts:
+    """A solver that goes from several random starts per image, all of them in one batch.
+
+    The result is that of the first start, the same as without the others; `Outcome.derived` has
+    the mean of all, with two maps: `std`, the standard deviation of the starts in each pixel, and
+    `residual`, A x - y of the mean.
+
+    Attributes:
+        method: the solver.
+        starts: K, at least 2.
+        operator: A.
+    """
+
+    method: GraduatedSolver
+    starts: int
+    operator: LinearOperator
+
+    @property
+    def name(self) -> str:
+        """That of the solver."""
+        return self.method.name
+
+    def __call__(self, measured: MeasuredBatch, callback: Callback) -> Outcome:
+        """See `Method`; `callback` is told about the first starts."""
+        images = len(measured.names)
+        inspect = self.method.inspect
+
+        def tell(step: Step) -> None:
+            first = Step(step.number, step.x[:images], step.active[:images], step.values[:images])
+            if bool(first.active.any()):
+                callback(first)
+
+        method = self.method
+        if inspect is not None:
+            method = replace(method, inspect=lambda x: inspect(x[:images]))
+        found = method(_repeated(measured, self.starts), tell)
+        mean = self._mean(found, measured)
+        return replace(
+            found,
+            x=found.x[:images],
+            status=found.status[:images],
+            iterations=found.iterations[:images],
+            network_evaluations=found.network_evaluations[:images],
+            operator_evaluations=found.operator_evaluations[:images],
+            certificate=None if found.certificate is None else _rows(found.certificate, images),
+            derived={mean_name(self.name): mean},
+        )
+
+    def _mean(self, found: Outcome, measured: MeasuredBatch) -> Outcome:
+        x = found.x.unflatten(0, (self.starts, -1)).double()
+        mean = x.mean(0).to(found.x)
+        statuses = [found.status[n :: len(measured.names)] for n in range(len(measured.names))]
+        return Outcome(
+            x=mean,
+            status=[max(each, key=_WORST_LAST.index) for each in statuses],
+            iterations=self._sum(found.iterations),
+            network_evaluations=self._sum(found.network_evaluations),
+            operator_evaluations=self._sum(found.operator_evaluations),
+            maps={STD: x.std(0).to(found.x), RESIDUAL: self.operator(mean) - measured.y},
+        )
+
+    def _sum(self, numbers: Tensor) -> Tensor:
+        return numbers.unflatten(0, (self.starts, -1)).sum(0)
+
+
+def start_seed(first: int, number: int) -> int:
+    """The seed of start `number` of an image whose first start, number 0, has the seed `first`."""
+    if number == 0:
+        return first
+    sequence = np.random.SeedSequence(first, spawn_key=(number,))
+    return int(sequence.generate_state(1, np.uint64)[0])
+
+
+def _rows(certificate: Certificate, images: int) -> Certificate:
+    columns = {
+        entry.name: getattr(certificate, entry.name)[:images] for entry in fields(Certificate)
+    }
+    return Certificate(**columns)
+
+
+def _repeated(measured: MeasuredBatch, starts: int) -> MeasuredBatch:
+    """All images once for each start, start after start."""
+
+    def repeat(value: Tensor) -> Tensor:
+        return torch.cat([value] * starts)
+
+    return MeasuredBatch(
+        names=measured.names * starts,
+        truth=None if measured.truth is None else repeat(measured.truth),
+        y=repeat(measured.y),
+        sigma_y=repeat(measured.sigma_y),
+        fbp=repeat(measured.fbp),
+        start_seeds=_seeds(measured.start_seeds, starts),
+    )
+
+
+def _seeds(first: Sequence[int], starts: int) -> tuple[int, ...]:
+    return tuple(start_seed(seed, number) for number in range(starts) for seed in first)
