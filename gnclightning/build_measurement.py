@@ -113,8 +113,6 @@ def build_geometry(
         geometry = replace(
             geometry, detector_count=count, detector_spacing=spacing or diagonal / count
         )
-    if measured:
-        source.check_shape(*geometry.range_shape)
     return geometry
 
 

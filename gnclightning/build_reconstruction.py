@@ -46,6 +46,7 @@ from gnclightning.reconstruction.checks import (
     check_mapping,
     check_pixel_size,
     check_prior,
+    check_size,
     check_times,
     check_zero,
 )
@@ -54,6 +55,7 @@ from gnclightning.reconstruction.measurement import Measurements
 from gnclightning.reconstruction.progress import ProgressBar
 from gnclightning.reconstruction.records import MeasuredBatch
 from gnclightning.reconstruction.runner import Observer, run
+from gnclightning.reconstruction.starts import RandomStarts
 from gnclightning.reconstruction.table import FinalTable
 from gnclightning.reconstruction.tracking import Tracking
 from gnclightning.reconstruction.writers import RunFolder, Units, estimate_size
@@ -85,7 +87,7 @@ def run_reconstruction(config: ReconstructConfig) -> None:
         *_console_observers(effective, folder, images),
     ]
     with full_float32():
-        run(ready.measurements.batches(config.batch_size), ready.methods, observers)
+        run(ready.measurements.batches(config.images_at_once), ready.methods, observers)
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,9 @@ def prepare(
     prior, metadata = build_prior(config, source)
     if geometry is None:
         geometry = build_geometry(config.geometry, metadata.image_shape, source)
+    check_size(metadata, config.prior.path, geometry.image_shape)
+    if isinstance(source, SinogramSet):
+        source.check_shape(*geometry.range_shape)
     config = with_noise_level(config, source)
     _check_tv(config)
     sinograms = len(source) * geometry.detector_count * len(geometry.angles)
@@ -142,6 +147,8 @@ def prepare(
         first = next(measurements.batches(1))
         check_gradient(solver.objective(first), solver.start(first))
     chosen = [*build_baselines(config, operator), solver]
+    if config.starts > 1:
+        chosen[-1] = RandomStarts(solver, config.starts, operator)
     return Ready(config, geometry, metadata, measurements, chosen)
 
 
@@ -286,7 +293,7 @@ def _tracking(config: ReconstructConfig, folder: Path, images: int, messages: Co
         partial(open_logger, logger.mode, logger.project, name, folder),
         asdict(config),
         images,
-        config.batch_size,
+        config.images_at_once,
         logger.images_every,
         messages,
     )
