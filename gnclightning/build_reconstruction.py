@@ -54,6 +54,7 @@ from gnclightning.reconstruction.folder import CONFIG, choose_folder, create_fol
 from gnclightning.reconstruction.measurement import Measurements
 from gnclightning.reconstruction.progress import ProgressBar
 from gnclightning.reconstruction.records import MeasuredBatch
+from gnclightning.reconstruction.report import Report
 from gnclightning.reconstruction.runner import Observer, run
 from gnclightning.reconstruction.starts import RandomStarts
 from gnclightning.reconstruction.table import FinalTable
@@ -84,6 +85,7 @@ def run_reconstruction(config: ReconstructConfig) -> None:
     units = Units(ready.metadata.intensity_unit, config.geometry.unit)
     observers = [
         RunFolder(folder, ready.geometry, units, images, device),
+        Report(folder),
         *_console_observers(effective, folder, images),
     ]
     with full_float32():

@@ -14,7 +14,7 @@ PARENT = Path("runs")
 
 CONFIG, METRICS, TRACE = "config.yaml", "metrics.csv", "trace.csv"
 RECONSTRUCTIONS, SUMMARY = "reconstructions.h5", "summary.json"
-CERTIFICATE = "certificate.json"
+CERTIFICATE, REPORT = "certificate.json", "report.html"
 FIGURES = "figures"
 RECONSTRUCTIONS_FIGURE, ERRORS_FIGURE = "reconstructions.png", "errors.png"
 CONVERGENCE_FIGURE, STARTS_FIGURE = "convergence.png", "starts.png"
@@ -51,7 +51,7 @@ def create_folder(folder: Path, size: int) -> None:
     """Make the folder of a run, and clear what an earlier run left; see `probe_folder`."""
     probe_folder(folder, size)
     (folder / FIGURES).mkdir(exist_ok=True)
-    for name in (CONFIG, METRICS, TRACE, RECONSTRUCTIONS, SUMMARY, CERTIFICATE):
+    for name in (CONFIG, METRICS, TRACE, RECONSTRUCTIONS, SUMMARY, CERTIFICATE, REPORT):
         (folder / name).unlink(missing_ok=True)
     for name in (RECONSTRUCTIONS_FIGURE, ERRORS_FIGURE, CONVERGENCE_FIGURE, STARTS_FIGURE):
         (folder / FIGURES / name).unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -101,18 +102,14 @@ def _rows(certificate: Certificate, images: int) -> Certificate:
 
 def _repeated(measured: MeasuredBatch, starts: int) -> MeasuredBatch:
     """All images once for each start, start after start."""
-
-    def repeat(value: Tensor) -> Tensor:
-        return torch.cat([value] * starts)
-
-    return MeasuredBatch(
-        names=measured.names * starts,
-        truth=None if measured.truth is None else repeat(measured.truth),
-        y=repeat(measured.y),
-        sigma_y=repeat(measured.sigma_y),
-        fbp=repeat(measured.fbp),
-        start_seeds=_seeds(measured.start_seeds, starts),
-    )
+    values = {entry.name: getattr(measured, entry.name) for entry in fields(MeasuredBatch)}
+    repeated: dict[str, Any] = {
+        name: torch.cat([value] * starts) if isinstance(value, Tensor) else value
+        for name, value in values.items()
+    }
+    repeated["names"] = measured.names * starts
+    repeated["start_seeds"] = _seeds(measured.start_seeds, starts)
+    return MeasuredBatch(**repeated)
 
 
 def _seeds(first: Sequence[int], starts: int) -> tuple[int, ...]:
