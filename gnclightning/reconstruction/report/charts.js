@@ -41,13 +41,19 @@ function span(low, high) {
   return [low - 0.5 * room, high + 0.5 * room];
 }
 
+/* Whole numbers only, as far as there are any. */
+function wholeTicks(low, high, count) {
+  const whole = ticks(low, high, Math.min(count, high - low)).filter((v) => Number.isInteger(v));
+  return whole.length ? whole : ticks(low, high, count);
+}
+
 /* An SVG with axes, and where x and y lie in it. */
-function axes(xs, ys, yText) {
+function axes(xs, ys, yTicks, yText) {
   const { width, height, left, right, top, bottom } = FRAME;
   const svg = shape("svg", { viewBox: `0 0 ${width} ${height}`, role: "img" });
   const x = (v) => left + ((v - xs[0]) / (xs[1] - xs[0])) * (width - left - right);
   const y = (v) => height - bottom - ((v - ys[0]) / (ys[1] - ys[0])) * (height - top - bottom);
-  for (const v of ticks(ys[0], ys[1], 4)) {
+  for (const v of yTicks(ys[0], ys[1], 4)) {
     svg.append(shape("line", { class: "grid", x1: left, x2: width - right, y1: y(v), y2: y(v) }));
     svg.append(shape("text", { x: left - 6, y: y(v) + 3.5, "text-anchor": "end" }, yText(v)));
   }
@@ -65,7 +71,7 @@ function lineChart(curve, name) {
   const ys = span(Math.min(...all), Math.max(...all));
   const last = curve.iterations[curve.iterations.length - 1];
   const yText = (v) => short(curve.logarithmic ? 10 ** v : v);
-  const { svg, x, y } = axes(span(0, last), ys, yText);
+  const { svg, x, y } = axes(span(0, last), ys, curve.logarithmic ? wholeTicks : ticks, yText);
   const points = (values) => values
     .map((v, n) => [curve.iterations[n], lift(v)])
     .filter(([, v]) => v !== null)
@@ -77,18 +83,17 @@ function lineChart(curve, name) {
   return card(curve.label, svg);
 }
 
-/* Bars of all series side by side in each bin. */
+/* Bars of all series, seen through each other. */
 function histogram(data) {
   const { edges, counts } = data;
   const names = Object.keys(counts);
   const most = Math.max(...Object.values(counts).flat());
-  const { svg, x, y } = axes([edges[0], edges[edges.length - 1]], [0, most * 1.05], short);
+  const { svg, x, y } = axes([edges[0], edges[edges.length - 1]], [0, most * 1.05], wholeTicks, short);
   names.forEach((name, series) => {
     counts[name].forEach((count, n) => {
       if (count === 0) return;
-      const wide = (x(edges[n + 1]) - x(edges[n])) / names.length;
       const bar = {
-        x: (x(edges[n]) + series * wide + 0.5).toFixed(1), width: Math.max(wide - 1, 0.8).toFixed(1),
+        class: "bar", x: (x(edges[n]) + 0.5).toFixed(1), width: (x(edges[n + 1]) - x(edges[n]) - 1).toFixed(1),
         y: y(count).toFixed(1), height: (y(0) - y(count)).toFixed(1), rx: 1,
         style: `fill: var(--series-${series % 4})`,
       };

@@ -11,9 +11,11 @@ from typing import Any
 
 import h5py
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from gnclightning.data.dicom.cache_file import dataset
+from gnclightning.operators import ParallelBeam2D, Radon
 from gnclightning.reconstruction import folder
 from gnclightning.reconstruction.records import label
 from gnclightning.reconstruction.report.gallery import (
@@ -24,10 +26,12 @@ from gnclightning.reconstruction.report.gallery import (
     layers,
     pack_images,
 )
+from gnclightning.tensors import full_float32
 
 MOST_ROWS = 2000
 """Images in the table."""
 _BINS = 24
+_AT_ONCE = 16
 _CURVES = (
     ("psnr", "PSNR (dB)", False),
     ("objective", "objective f", True),
@@ -70,6 +74,11 @@ class _Run:
         return list(dict.fromkeys(row["method"] for row in self.metrics))
 
     @cached_property
+    def solver_first(self) -> list[str]:
+        """The methods with the solver first, so that it has the same colour everywhere."""
+        return sorted(self.methods, key=lambda name: name != self.solver)
+
+    @cached_property
     def solver(self) -> str:
         """The method with a certificate, or if there is none the last."""
         return next(iter(self.certificate), self.methods[-1])
@@ -92,13 +101,21 @@ class _Run:
 
     @cached_property
     def discrepancy(self) -> Numbers:
-        """|A x - y| / (sigma_y sqrt(m)) of each last iterate, m values each: 1 is noise."""
-        last = {row["image"]: _number(row["data_fidelity"]) for row in self.trace}
-        fidelity = np.array([last.get(name, np.nan) for name in self.names])
-        sigma = np.asarray(self.file.attrs["sigma_y"]) / self.file.attrs["geometry_pixel_size"]
-        count = np.prod(dataset(self.file, "sinogram").shape[1:])
+        """|A x - y| / (sigma_y sqrt(m)) of each reconstruction, m values each; 1 is noise."""
+        geometry = ParallelBeam2D.from_dict(json.loads(str(self.file.attrs["geometry"])))
+        operator = Radon(geometry.in_pixels())
+        parts = [slice(n, n + _AT_ONCE) for n in range(0, len(self.names), _AT_ONCE)]
+        with full_float32():
+            found = [self._misfit(operator, part, geometry.pixel_size) for part in parts]
+        sigma = np.asarray(self.file.attrs["sigma_y"], dtype=np.float64) / geometry.pixel_size
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.sqrt(2 * fidelity / count) / sigma
+            return np.concatenate(found) / sigma
+
+    def _misfit(self, operator: Radon, part: slice, pixel_size: float) -> Numbers:
+        """The root mean square of A x - y of some images, lengths in pixels."""
+        x, y = (torch.from_numpy(dataset(self.file, n)[part]) for n in (self.solver, "sinogram"))
+        residual = operator(x[:, None])[:, 0] - y / pixel_size
+        return residual.double().square().mean((1, 2)).sqrt().numpy()
 
     @cached_property
     def order(self) -> list[int]:
@@ -142,7 +159,7 @@ def read_content(path: Path) -> dict[str, Any]:
 
 
 def _summary(run: _Run) -> dict[str, Any]:
-    methods = [{"label": label(name), **run.summary["methods"][name]} for name in run.methods]
+    methods = [{"label": label(name), **run.summary["methods"][name]} for name in run.solver_first]
     certificate = run.certificate.get(run.solver, {})
     good = run.certified("gradient_like") == 1
     return {
@@ -225,7 +242,7 @@ def _histograms(run: _Run) -> list[dict[str, Any]]:
     """Of what is known of each image."""
     quality = [("psnr", "PSNR (dB)"), ("ssim", "SSIM")] if run.known else []
     found = [
-        _histogram(text, {label(m): run.column(m, name) for m in run.methods})
+        _histogram(text, {label(m): run.column(m, name) for m in run.solver_first})
         for name, text in quality
     ]
     found.append(_histogram("|Ax - y| over the noise", {label(run.solver): run.discrepancy}))
@@ -250,7 +267,7 @@ def _histogram(text: str, series: dict[str, Numbers]) -> dict[str, Any] | None:
 def _rows(run: _Run) -> dict[str, Any]:
     """The table of images, worst first."""
     statuses = [row["status"] for row in run.metrics if row["method"] == run.solver]
-    numbers = {f"PSNR {label(m)}": run.column(m, "psnr") for m in run.methods if run.known}
+    numbers = {f"PSNR {label(m)}": run.column(m, "psnr") for m in run.solver_first if run.known}
     if run.known:
         numbers[f"SSIM {label(run.solver)}"] = run.column(run.solver, "ssim")
     numbers |= {

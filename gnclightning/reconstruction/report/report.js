@@ -98,7 +98,7 @@ async function draw() {
   const [a, b] = await Promise.all([unpack(image, left), unpack(image, right)]);
   if (image !== state.image || left !== state.left || right !== state.right) return;
   const { width, height } = gallery;
-  const context = get("view").getContext("2d");
+  const context = get("view").getContext("2d", { willReadFrequently: true });
   const picture = context.createImageData(width, height);
   const cut = Math.round(split * width);
   const looks = [look(left, a), look(right, b)];
