@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from gnclightning.build_ldct import build_preprocessing
+from gnclightning.build_ldct import build_dicom_series, build_preprocessing
 from gnclightning.build_measurement import (
     build_geometry,
     build_measurements,
@@ -88,6 +88,8 @@ def run_reconstruction(config: ReconstructConfig) -> None:
         Report(folder),
         *_console_observers(effective, folder, images),
     ]
+    if config.output_dicom:
+        observers.append(build_dicom_series(effective, folder))
     with full_float32():
         run(ready.measurements.batches(config.images_at_once), ready.methods, observers)
 

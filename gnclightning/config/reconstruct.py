@@ -227,6 +227,8 @@ class ReconstructConfig(Section):
     their standard deviation and of A x - y."""
     progress: bool = True
     """Whether to show a progress bar."""
+    output_dicom: bool = False
+    """Whether reconstructions are written as DICOM series too; for data.name=ldct."""
     prior: PriorSourceConfig = field(default_factory=PriorSourceConfig)
     data: DataConfig = field(
         default_factory=DemoDataConfig,
@@ -259,6 +261,9 @@ class ReconstructConfig(Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.output_dicom and not isinstance(self.data, LDCTDataConfig):
+            message = f"expected false with data.name={self.data.name}, which is no DICOM series"
+            raise FieldError(self, "output_dicom", message)
         if self.starts > 1 and self.start != "random":
             message = f"expected 1 with start={self.start}, which is the same each time"
             raise FieldError(self, "starts", f"{message}, got {self.starts}: give start=random")

@@ -15,7 +15,7 @@ PARENT = Path("runs")
 CONFIG, METRICS, TRACE = "config.yaml", "metrics.csv", "trace.csv"
 RECONSTRUCTIONS, SUMMARY = "reconstructions.h5", "summary.json"
 CERTIFICATE, REPORT = "certificate.json", "report.html"
-FIGURES = "figures"
+FIGURES, DICOM = "figures", "dicom"
 RECONSTRUCTIONS_FIGURE, ERRORS_FIGURE = "reconstructions.png", "errors.png"
 CONVERGENCE_FIGURE, STARTS_FIGURE = "convergence.png", "starts.png"
 
@@ -55,6 +55,7 @@ def create_folder(folder: Path, size: int) -> None:
         (folder / name).unlink(missing_ok=True)
     for name in (RECONSTRUCTIONS_FIGURE, ERRORS_FIGURE, CONVERGENCE_FIGURE, STARTS_FIGURE):
         (folder / FIGURES / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / DICOM, ignore_errors=True)
 
 
 def probe_folder(folder: Path, size: int) -> None:
