@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -12,6 +12,8 @@ from gnclightning.operators import LinearOperator
 from gnclightning.reconstruction.methods import Callback, GraduatedSolver, Outcome, Step
 from gnclightning.reconstruction.records import MeasuredBatch, mean_name
 from gnclightning.solvers import Certificate, Status
+
+T = TypeVar("T", Certificate, Outcome, Step)
 
 STD, RESIDUAL = "std", "residual"
 """Names of the maps that come with a mean."""
@@ -48,7 +50,7 @@ class RandomStarts:
         inspect = self.method.inspect
 
         def tell(step: Step) -> None:
-            first = Step(step.number, step.x[:images], step.active[:images], step.values[:images])
+            first = _first(step, images)
             if bool(first.active.any()):
                 callback(first)
 
@@ -56,16 +58,12 @@ class RandomStarts:
         if inspect is not None:
             method = replace(method, inspect=lambda x: inspect(x[:images]))
         found = method(_repeated(measured, self.starts), tell)
-        mean = self._mean(found, measured)
+        certificate = found.certificate
         return replace(
-            found,
-            x=found.x[:images],
+            _first(found, images),
             status=found.status[:images],
-            iterations=found.iterations[:images],
-            network_evaluations=found.network_evaluations[:images],
-            operator_evaluations=found.operator_evaluations[:images],
-            certificate=None if found.certificate is None else _rows(found.certificate, images),
-            derived={mean_name(self.name): mean},
+            certificate=None if certificate is None else _first(certificate, images),
+            derived={mean_name(self.name): self._mean(found, measured)},
         )
 
     def _mean(self, found: Outcome, measured: MeasuredBatch) -> Outcome:
@@ -93,11 +91,10 @@ def start_seed(first: int, number: int) -> int:
     return int(sequence.generate_state(1, np.uint64)[0])
 
 
-def _rows(certificate: Certificate, images: int) -> Certificate:
-    columns = {
-        entry.name: getattr(certificate, entry.name)[:images] for entry in fields(Certificate)
-    }
-    return Certificate(**columns)
+def _first(value: T, images: int) -> T:
+    """What each tensor says of the first start of all images."""
+    entries = {entry.name: getattr(value, entry.name) for entry in fields(value)}
+    return replace(value, **{k: v[:images] for k, v in entries.items() if isinstance(v, Tensor)})
 
 
 def _repeated(measured: MeasuredBatch, starts: int) -> MeasuredBatch:
