@@ -1,3 +1,34 @@
-"""Diffusion priors and graduated non-convexity solvers with certified convergence for CT."""
+"""Diffusion priors and graduated non-convexity solvers with certified convergence for CT.
+
+`reconstruct` does from Python what `gnc-reconstruct` does from the command line; PyTorch is
+imported with the first name that needs it.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gnclightning.api import Reconstruction, reconstruct
+    from gnclightning.errors import UserError
+    from gnclightning.operators import ParallelBeam2D
 
 __version__ = "0.1.0"
+
+__all__ = ["ParallelBeam2D", "Reconstruction", "UserError", "__version__", "reconstruct"]
+
+_PLACES = {
+    "ParallelBeam2D": "gnclightning.operators",
+    "Reconstruction": "gnclightning.api",
+    "UserError": "gnclightning.errors",
+    "reconstruct": "gnclightning.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_PLACES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,16 +1,22 @@
 """From the settings of DICOM series to converted, split slices."""
 
+from pathlib import Path
+
 import torch
 
+from gnclightning import __version__
 from gnclightning.config.ldct import LDCTConfig
-from gnclightning.config.reconstruct import LDCTDataConfig
+from gnclightning.config.reconstruct import LDCTDataConfig, ReconstructConfig
 from gnclightning.data.dicom.cache import open_cache
 from gnclightning.data.dicom.cache_file import Cache
 from gnclightning.data.dicom.dataset import CachedSlices
+from gnclightning.data.dicom.derived import Origin
 from gnclightning.data.dicom.preprocessing import Preprocessing
 from gnclightning.data.dicom.split import PatientSplit, split_patients
 from gnclightning.data.images import ImageSet
 from gnclightning.errors import UserError
+from gnclightning.reconstruction.dicom_series import DicomSeries
+from gnclightning.reconstruction.records import label
 
 
 def build_preprocessing(config: LDCTConfig) -> Preprocessing:
@@ -48,6 +54,43 @@ def build_slices(config: LDCTConfig, progress: bool) -> tuple[Cache, PatientSpli
 
 def build_slice_images(config: LDCTDataConfig, progress: bool) -> ImageSet:
     """Slices to reconstruct; an image's seed is its number among those of its split."""
+    cache, numbers = _chosen(config, progress)
+    stack = CachedSlices(cache, list(numbers.values())).stack()
+    names = tuple(_name(cache, number, k) for k, number in numbers.items())
+    return ImageSet(stack.to(torch.float32), names, tuple(numbers))
+
+
+def build_dicom_series(config: ReconstructConfig, folder: Path) -> DicomSeries:
+    """What writes the reconstructions of slices as DICOM series into the run folder."""
+    assert isinstance(config.data, LDCTDataConfig)
+    cache, numbers = _chosen(config.data, progress=False)
+    noise = config.noise
+    level = (
+        f"relative level {noise.relative:g}" if noise.absolute is None else f"{noise.absolute:g}"
+    )
+    angles = config.geometry.angles
+    solver = config.solver.name
+    derivation = (
+        f"Parallel-beam sinogram of the source image simulated ({angles} angles, noise of "
+        f"{level}) and reconstructed: {solver}, prior {Path(config.prior.path).name}, "
+        f"gnclightning {__version__}. For research, not for diagnosis."
+    )
+    origin = Origin(
+        series=f"{_described(solver)}, {angles} views",
+        derivation=derivation.encode("ascii", "replace").decode()[:1024],
+        version=__version__,
+    )
+    sources = {_name(cache, n, k): cache.slices[n] for k, n in numbers.items()}
+    return DicomSeries(folder, Path(config.data.path), sources, cache.process, solver, origin)
+
+
+def _described(solver: str) -> str:
+    name, kind = solver.replace("_", " "), label(solver)
+    return name if name == kind else f"{kind} {name}"
+
+
+def _chosen(config: LDCTDataConfig, progress: bool) -> tuple[Cache, dict[int, int]]:
+    """The cache, and of each slice its number within the split with that in the cache."""
     cache, split = build_slices(config, progress)
     patients: tuple[str, ...] = getattr(split, config.split)
     numbers = cache.select(patients)
@@ -58,7 +101,8 @@ def build_slice_images(config: LDCTDataConfig, progress: bool) -> ImageSet:
             f"({', '.join(patients) or 'none'}), got {len(numbers)} slices: lower data.start or "
             "data.count, or choose another data.split"
         )
-    chosen = range(config.start, stop)
-    stack = CachedSlices(cache, [numbers[k] for k in chosen]).stack()
-    names = tuple(f"{cache.slices[numbers[k]].patient}[{k}]" for k in chosen)
-    return ImageSet(stack.to(torch.float32), names, tuple(chosen))
+    return cache, {k: numbers[k] for k in range(config.start, stop)}
+
+
+def _name(cache: Cache, number: int, place: int) -> str:
+    return f"{cache.slices[number].patient}[{place}]"

@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from gnclightning.build_ldct import build_preprocessing
+from gnclightning.build_ldct import build_dicom_series, build_preprocessing
 from gnclightning.build_measurement import (
     build_geometry,
     build_measurements,
@@ -51,6 +51,7 @@ from gnclightning.reconstruction.checks import (
     check_mapping,
     check_pixel_size,
     check_prior,
+    check_size,
     check_times,
     check_zero,
 )
@@ -64,7 +65,9 @@ from gnclightning.reconstruction.measurement import Measurements
 from gnclightning.reconstruction.preflight import Probe, probe
 from gnclightning.reconstruction.progress import ProgressBar
 from gnclightning.reconstruction.records import MeasuredBatch
+from gnclightning.reconstruction.report import Report
 from gnclightning.reconstruction.runner import Observer, run
+from gnclightning.reconstruction.starts import RandomStarts
 from gnclightning.reconstruction.table import FinalTable
 from gnclightning.reconstruction.tracking import Tracking
 from gnclightning.reconstruction.writers import RunFolder, Units, estimate_size
@@ -108,10 +111,13 @@ def run_reconstruction(config: ReconstructConfig, dry_run: bool = False) -> None
     units = Units(ready.metadata.intensity_unit, ready.geometry.unit)
     observers = [
         RunFolder(folder, ready.geometry, units, images, device),
+        Report(folder),
         *_console_observers(effective, folder, images),
     ]
+    if config.output_dicom:
+        observers.append(build_dicom_series(effective, folder))
     with full_float32():
-        run(ready.measurements.batches(config.batch_size), ready.methods, observers)
+        run(ready.measurements.batches(config.images_at_once), ready.methods, observers)
 
 
 @dataclass(frozen=True)
@@ -160,6 +166,10 @@ def prepare(
         geometry = build_geometry(config.geometry, metadata.image_shape, source)
     if centre is not None:
         geometry = replace(geometry, detector_offset=centre.offset * geometry.detector_spacing)
+    check_size(metadata, config.prior.path, geometry.image_shape)
+    if isinstance(source, SinogramSet):
+        source.check_shape(*geometry.range_shape)
+        source.check_images(geometry.image_shape)
     config = with_noise_level(config, source)
     _check_tv(config)
     sinograms = len(source) * geometry.detector_count * len(geometry.angles)
@@ -174,6 +184,8 @@ def prepare(
     with full_float32():
         found = probe(operator, solver, next(measurements.batches(1)))
     chosen = [*build_baselines(config, operator), solver]
+    if config.starts > 1:
+        chosen[-1] = RandomStarts(solver, config.starts, operator)
     return Ready(config, geometry, metadata, measurements, chosen, found, centre)
 
 
@@ -324,7 +336,7 @@ def _tracking(config: ReconstructConfig, folder: Path, images: int, messages: Co
         partial(open_logger, logger.mode, logger.project, name, folder),
         asdict(config),
         images,
-        config.batch_size,
+        config.images_at_once,
         logger.images_every,
         messages,
     )

@@ -41,9 +41,18 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write JSON; what is not finite becomes null, for which JSON has no number."""
-    text = json.dumps(_finite(values), indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(finite(values), indent=2, ensure_ascii=False, allow_nan=False)
     with replacing(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def finite(value: Any) -> Any:
+    """A value fit for JSON: numbers in it that are not finite become None."""
+    if isinstance(value, Mapping):
+        return {key: finite(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_hdf5(
@@ -72,11 +81,3 @@ def _umask() -> int:
 
 def _cell(value: object) -> object:
     return "" if isinstance(value, float) and math.isnan(value) else value
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -7,6 +7,7 @@ from dataclasses import replace
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import torch
 
 from batches import result
 from gnclightning.reconstruction import figures
@@ -110,3 +111,30 @@ def test_errors_are_absolute_and_their_scale_is_the_best_method_s():
     largest = 0.1 * np.percentile(truth, 99.5)
     for panel in (first, second):
         np.testing.assert_allclose(panel.images[0].get_clim(), (0, largest), rtol=1e-5)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_starts_are_shown_each_on_its_own_scale(known):
+    """The residual in units of the noise, with its root mean square."""
+    one = result("a", "b")
+    batch = one.batch if known else replace(one.batch, truth=None)
+    spread = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    residual = 2.0 * one.batch.sigma_y[:, None, None, None] * torch.ones_like(one.batch.y)
+    method = replace(one.methods[0], maps={"std": 1e-3 * spread, "residual": residual})
+    figure = figures.draw([BatchResult(batch, [method])])["starts.png"]
+    figure.canvas.draw()
+    panels = [panel for panel in figure.axes if panel.images]
+    columns = 4 if known else 3
+    assert len(panels) == 2 * columns
+    headings = [panel.get_title() for panel in panels[:columns]]
+    error = ["|mean - truth|"] if known else []
+    assert headings == ["mean of the starts", "standard deviation", *error, "(A x - y) / noise"]
+    np.testing.assert_array_equal(panels[1].images[0].get_array(), 1e-3 * spread[0, 0].numpy())
+    low, high = panels[1].images[0].get_clim()
+    assert (low, panels[1 + columns].images[0].get_clim()) == (0, (low, high))
+    assert 0 < high <= 1e-3
+    np.testing.assert_allclose(panels[columns - 1].images[0].get_array(), 2.0, rtol=1e-5)
+    assert panels[columns - 1].get_xlabel() == "RMS 2.00"
+    if known:
+        difference = (one.methods[0].x[1, 0] - one.batch.truth[1, 0]).abs()
+        np.testing.assert_allclose(panels[columns + 2].images[0].get_array(), difference)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import gnclightning
 from gnclightning import cli
 from gnclightning.operators import ParallelBeam2D, Radon
 from gnclightning.priors import NetworkEnergy
@@ -48,6 +49,18 @@ def test_a_reconstruction(tmp_path):
     assert a.keys() == b.keys()
     for name, values in a.items():
         assert relative(torch.from_numpy(b[name]), torch.from_numpy(values)) < 1e-3
+
+
+def test_tensors_from_python_stay_on_their_device(tmp_path):
+    prior = tiny_prior(tmp_path / "tiny.safetensors")
+    folder = run(prior, tmp_path / "run", "methods=[]", "solver.steps=1")
+    y = torch.from_numpy(arrays(folder)["sinogram"])
+    geometry = ParallelBeam2D.for_image(32, 20)
+    more = {"prior": prior, "noise": 0.1, "starts": 2, "settings": ["solver.steps=3"]}
+    there = gnclightning.reconstruct(y.cuda(), geometry, **more)
+    here = gnclightning.reconstruct(y, geometry, device="cpu", **more)
+    assert there.image.device.type == there.mean.device.type == "cuda"
+    assert relative(there.image.cpu(), here.image) < 1e-3
 
 
 @pytest.mark.parametrize("kind", ["score", "energy"])

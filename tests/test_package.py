@@ -18,4 +18,6 @@ def test_a_wheel_carries_weights_and_types_and_no_tests(tmp_path):
     names = zipfile.ZipFile(wheel).namelist()
     assert "gnclightning/weights/ellipses-128.safetensors" in names
     assert "gnclightning/py.typed" in names
+    report = "gnclightning/reconstruction/report"
+    assert {f"{report}/{n}" for n in ("template.html", "style.css", "report.js")} <= set(names)
     assert not any(name.startswith(("tests", "docs", "benchmarks")) for name in names)

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from rich.console import Console
 
 from gnclightning.reconstruction.tracking import COLUMNS, Tracking
 from gnclightning.reconstruction.writers import RunFolder
 from gnclightning.tracking import effective_mode
-from run_folders import COUNT, STEPS, column, run, table
+from run_folders import COUNT, STEPS, arrays, column, run, table
 from wandb_files import Logged
 
 OFFLINE = ("logger.mode=offline", "methods=[]")
@@ -79,6 +80,30 @@ def test_pictures_every_so_often_and_at_the_end(folders, logged):
         assert [row["reconstruct/iteration"] for row in rows] == iterations
     (path,) = folders[0].glob("wandb/offline-run-*/files/media/images/reconstruct")
     assert len(list(path.iterdir())) == 5 * COUNT
+
+
+def test_pictures_are_fbp_reconstruction_truth_and_error(folders):
+    """The last ones, against the run's file."""
+    stored = arrays(folders[0])
+    (path,) = folders[0].glob("wandb/offline-run-*/files/media/images/reconstruct")
+    by_step: dict[int, list[np.ndarray]] = defaultdict(list)
+    for file in path.iterdir():
+        by_step[int(file.name.split("_")[1])].append(np.asarray(Image.open(file)))
+    last = by_step[max(by_step)]
+    x, truth = stored["preconditioned"], stored["ground_truth"]
+    panels = np.concatenate([stored["fbp"], x, truth, 5 * np.abs(x - truth)], axis=-1)
+    expected = (255 * panels.clip(0, 1)).round()
+    for picture in last:
+        assert min(np.abs(picture - image).max() for image in expected) <= 1
+    assert len(last) == COUNT
+
+
+def test_the_spread_over_the_images_follows_their_mean(folders, logged):
+    for folder, found in zip(folders, logged, strict=True):
+        for name in ("psnr", "objective"):
+            rows = [column(folder / "trace.csv", name, iteration=str(n)) for n in range(STEPS + 1)]
+            curve = found.curve(f"reconstruct/spread/{name}")
+            assert list(curve.values()) == pytest.approx(np.std(rows, axis=1), rel=1e-9)
 
 
 def test_metrics_table_is_the_metrics_file(folders, logged):

@@ -302,15 +302,20 @@ class ReconstructConfig(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute; auto: cuda if there is one, else cpu."""
     batch_size: int = bounded(8, ">= 1")
-    """Images reconstructed together."""
+    """Images, or with starts above 1 starts of images, reconstructed together."""
     methods: list[Literal["fbp", "tv"]] = field(default_factory=lambda: ["fbp", "tv"])
     """Methods to compare the solver with."""
     start: Literal["random", "fbp"] = "random"
     """Where the solver starts: N(0, I), or the filtered back-projection."""
     start_seed: int | None = bounded(None, SEEDS)
     """Seed of random starts; null: derived from seed."""
+    starts: int = bounded(1, ">= 1, <= 1000")
+    """Random starts of each image, in one batch; from 2 on their mean is a result too, with maps of
+    their standard deviation and of A x - y."""
     progress: bool = True
     """Whether to show a progress bar."""
+    output_dicom: bool = False
+    """Whether reconstructions are written as DICOM series too; for data.name=ldct."""
     prior: PriorSourceConfig = field(default_factory=PriorSourceConfig)
     data: DataConfig = field(
         default_factory=DemoDataConfig,
@@ -336,8 +341,19 @@ class ReconstructConfig(Section):
     certificate: CertificateConfig = field(default_factory=CertificateConfig)
     logger: ImageLoggerConfig = field(default_factory=ImageLoggerConfig)
 
+    @property
+    def images_at_once(self) -> int:
+        """Images of a batch; all starts of an image are in one."""
+        return max(1, self.batch_size // self.starts)
+
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.output_dicom and not isinstance(self.data, LDCTDataConfig):
+            message = f"expected false with data.name={self.data.name}, which is no DICOM series"
+            raise FieldError(self, "output_dicom", message)
+        if self.starts > 1 and self.start != "random":
+            message = f"expected 1 with start={self.start}, which is the same each time"
+            raise FieldError(self, "starts", f"{message}, got {self.starts}: give start=random")
         measured = isinstance(self.data, SinogramDataConfig)
         if self.noise.level is None and not measured:
             self.noise = replace(self.noise, relative=DEFAULT_NOISE)

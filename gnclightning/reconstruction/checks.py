@@ -42,7 +42,7 @@ def check_prior(
             f"expected a prior with an energy, which line searches need, got {path} with the "
             f"parametrisation {prior.parametrisation}: train one with prior.parametrisation=energy"
         )
-    _check_size(metadata, path, shape)
+    check_size(metadata, path, shape)
     channels = prior.network.config.image_channels
     if channels != 1:
         raise UserError(
@@ -59,7 +59,8 @@ def check_prior(
     return prior
 
 
-def _check_size(metadata: PriorMetadata, path: str, found: tuple[int, int]) -> None:
+def check_size(metadata: PriorMetadata, path: str, found: tuple[int, int]) -> None:
+    """Raise `UserError` if images (rows, columns) are not of the size of the training images."""
     height, width = metadata.image_shape
     if found != (height, width):
         raise UserError(

@@ -11,10 +11,12 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from gnclightning.reconstruction.figures_starts import draw_starts
 from gnclightning.reconstruction.folder import (
     CONVERGENCE_FIGURE,
     ERRORS_FIGURE,
     RECONSTRUCTIONS_FIGURE,
+    STARTS_FIGURE,
 )
 from gnclightning.reconstruction.records import BatchResult, MetricsRow, TraceRow, label
 
@@ -52,7 +54,8 @@ Image = NDArray[np.float32]
 def draw(results: Sequence[BatchResult]) -> dict[str, Figure]:
     """Reconstructions, error maps (of the first ten images) and convergence, by file name.
 
-    Without ground truth there are no error maps, without iterations no convergence.
+    Without ground truth there are no error maps, without iterations no convergence, and without
+    several starts no figure of these.
     """
     with mpl.rc_context(_STYLE):
         drawn = {RECONSTRUCTIONS_FIGURE: _reconstructions(results)}
@@ -60,6 +63,8 @@ def draw(results: Sequence[BatchResult]) -> dict[str, Figure]:
             drawn[ERRORS_FIGURE] = _errors(results)
         if any(method.trace for result in results for method in result.methods):
             drawn[CONVERGENCE_FIGURE] = _convergence(results)
+        if (starts := draw_starts(results)) is not None:
+            drawn[STARTS_FIGURE] = starts
         return drawn
 
 

@@ -14,10 +14,10 @@ PARENT = Path("runs")
 
 CONFIG, METRICS, TRACE = "config.yaml", "metrics.csv", "trace.csv"
 RECONSTRUCTIONS, SUMMARY = "reconstructions.h5", "summary.json"
-CERTIFICATE = "certificate.json"
-FIGURES = "figures"
+CERTIFICATE, REPORT = "certificate.json", "report.html"
+FIGURES, DICOM = "figures", "dicom"
 RECONSTRUCTIONS_FIGURE, ERRORS_FIGURE = "reconstructions.png", "errors.png"
-CONVERGENCE_FIGURE = "convergence.png"
+CONVERGENCE_FIGURE, STARTS_FIGURE = "convergence.png", "starts.png"
 
 _CHOOSE = "or choose another folder with output=FOLDER"
 
@@ -51,10 +51,11 @@ def create_folder(folder: Path, size: int) -> None:
     """Make the folder of a run, and clear what an earlier run left; see `probe_folder`."""
     probe_folder(folder, size)
     (folder / FIGURES).mkdir(exist_ok=True)
-    for name in (CONFIG, METRICS, TRACE, RECONSTRUCTIONS, SUMMARY, CERTIFICATE):
+    for name in (CONFIG, METRICS, TRACE, RECONSTRUCTIONS, SUMMARY, CERTIFICATE, REPORT):
         (folder / name).unlink(missing_ok=True)
-    for name in (RECONSTRUCTIONS_FIGURE, ERRORS_FIGURE, CONVERGENCE_FIGURE):
+    for name in (RECONSTRUCTIONS_FIGURE, ERRORS_FIGURE, CONVERGENCE_FIGURE, STARTS_FIGURE):
         (folder / FIGURES / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / DICOM, ignore_errors=True)
 
 
 def probe_folder(folder: Path, size: int) -> None:

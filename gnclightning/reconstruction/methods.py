@@ -1,7 +1,7 @@
 """Ways to reconstruct a measured batch, behind one interface."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from typing import Protocol
@@ -68,6 +68,8 @@ class Outcome:
         inspect: inspects its prior at the last iterate, if that was asked for; not part of the
             method's work.
         alpha: weight of the regulariser at t_min, (B,) float64; None without one.
+        derived: further reconstructions that the same work gave, by their names.
+        maps: images or sinograms (B, 1, ...) that say something of `x`, by name.
     """
 
     x: Tensor
@@ -78,6 +80,8 @@ class Outcome:
     certificate: Certificate | None = None
     inspect: Callable[[], Inspection] | None = None
     alpha: Tensor | None = None
+    derived: Mapping[str, "Outcome"] = field(default_factory=dict[str, "Outcome"])
+    maps: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
 
 
 class Method(Protocol):

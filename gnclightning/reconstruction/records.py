@@ -1,6 +1,7 @@
 """What passes between the parts of a reconstruction: measurements, results, rows of tables."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from math import nan
 from typing import NamedTuple
 
@@ -17,11 +18,18 @@ _LABELS = {
     "gnc_flow": "GNC",
     "gradient_descent": "gradient descent",
 }
+_MEAN = "_mean"
 
 
 def label(method: str) -> str:
     """A method's name for readers; a run has one solver, so that `GNC` is clear."""
-    return _LABELS.get(method, method)
+    solver = method.removesuffix(_MEAN)
+    return _LABELS.get(solver, solver) + method.removeprefix(solver).replace("_", " ")
+
+
+def mean_name(method: str) -> str:
+    """The name of the mean over several starts of a method."""
+    return method + _MEAN
 
 
 class MetricsRow(NamedTuple):
@@ -100,6 +108,7 @@ class MethodResult:
         trace: rows of all iterations, in their order.
         certificate: of an iterative solver.
         inspection: of its prior at `x`, if that was asked for.
+        maps: images or sinograms (B, 1, ...) that say something of `x`, by name.
     """
 
     method: str
@@ -108,6 +117,7 @@ class MethodResult:
     trace: list[TraceRow]
     certificate: Certificate | None
     inspection: Inspection | None = None
+    maps: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ def run(
         for batch in batches:
             for observer in observers:
                 observer.batch_started(batch)
-            results = [_apply(method, batch, observers) for method in methods]
+            results = [r for method in methods for r in _apply(method, batch, observers)]
             result = BatchResult(_on_cpu(batch), results)
             for observer in observers:
                 observer.batch_finished(result)
@@ -105,8 +105,13 @@ class _Stopwatch:
             torch.cuda.synchronize(self._device)
 
 
-def _apply(method: Method, batch: MeasuredBatch, observers: Sequence[Observer]) -> MethodResult:
-    """Time a method on a batch; traced and measured with the stopwatch halted."""
+def _apply(
+    method: Method, batch: MeasuredBatch, observers: Sequence[Observer]
+) -> list[MethodResult]:
+    """Time a method on a batch; traced and measured with the stopwatch halted.
+
+    Reconstructions that the same work gave come after its own result, with the same time.
+    """
     for observer in observers:
         observer.method_started(method.name)
     watch = _Stopwatch(batch.y.device)
@@ -123,9 +128,23 @@ def _apply(method: Method, batch: MeasuredBatch, observers: Sequence[Observer]) 
     watch.go()
     outcome = method(batch, callback)
     watch.halt()
-    rows = _metrics_rows(method.name, batch, outcome, watch.seconds / len(batch.names))
-    inspection = None if outcome.inspect is None else outcome.inspect()
-    return MethodResult(method.name, outcome.x.cpu(), rows, trace, outcome.certificate, inspection)
+    seconds = watch.seconds / len(batch.names)
+    further = [_result(name, batch, more, [], seconds) for name, more in outcome.derived.items()]
+    return [_result(method.name, batch, outcome, trace, seconds), *further]
+
+
+def _result(
+    name: str, batch: MeasuredBatch, outcome: Outcome, trace: list[TraceRow], seconds: float
+) -> MethodResult:
+    return MethodResult(
+        method=name,
+        x=outcome.x.cpu(),
+        metrics=_metrics_rows(name, batch, outcome, seconds),
+        trace=trace,
+        certificate=outcome.certificate,
+        inspection=None if outcome.inspect is None else outcome.inspect(),
+        maps={key: value.cpu() for key, value in outcome.maps.items()},
+    )
 
 
 def _trace_rows(method: str, batch: MeasuredBatch, step: Step) -> list[TraceRow]:

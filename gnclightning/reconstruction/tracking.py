@@ -23,9 +23,12 @@ if TYPE_CHECKING:
 
 PREFIX = "reconstruct"
 STEP = f"{PREFIX}/iteration"
+SPREAD = f"{PREFIX}/spread"
 COLUMNS = TraceRow._fields[TraceRow._fields.index("iteration") + 1 :]
 """The columns of the trace that are logged."""
 _MOST_IMAGES = 16
+_ERROR_FACTOR = 5
+"""Errors are shown this many times as large as the images."""
 
 P = ParamSpec("P")
 
@@ -52,9 +55,10 @@ def _guarded(
 class Tracking(Observer):
     """Logs iterations, pictures and metrics, all below `reconstruct/`.
 
-    With one batch the values of an iteration are the means over its active images, as they come.
-    With several batches these carry the batch's number, as in `reconstruct/batch_2/psnr`, and the
-    means over all images follow at the end. The x axis is `reconstruct/iteration`.
+    With one batch the values of an iteration are the means over its active images, as they come,
+    and below `reconstruct/spread/` their standard deviations. With several batches the means carry
+    the batch's number, as in `reconstruct/batch_2/psnr`, and means and standard deviations over all
+    images follow at the end. The x axis is `reconstruct/iteration`.
 
     Args:
         start: gives Lightning's logger; called with the first batch.
@@ -95,7 +99,7 @@ class Tracking(Observer):
             run.config.update(dict(self._config))
             run.define_metric(STEP)
             # A star stands for one level of names, and only the last.
-            for group in (PREFIX, *(f"{PREFIX}/{column}" for column in COLUMNS)):
+            for group in (PREFIX, SPREAD, *(f"{PREFIX}/{column}" for column in COLUMNS)):
                 run.define_metric(f"{group}/*", step_metric=STEP)
         self._batches += 1
         self._batch = batch
@@ -107,6 +111,8 @@ class Tracking(Observer):
         """Log means, each image's values, and pictures now and then."""
         values: dict[str, Any] = {STEP: iteration.number}
         values |= _means(iteration.rows, self._prefix)
+        if self._one_batch:
+            values |= _spread(iteration.rows)
         if self._each_image:
             for row in iteration.rows:
                 values |= _means([row], PREFIX, f"/{row.image}")
@@ -132,7 +138,7 @@ class Tracking(Observer):
         run = self._run
         if not self._one_batch:
             for number, rows in _by_iteration(_traced(self._results)).items():
-                run.log({STEP: number, **_means(rows, PREFIX)})
+                run.log({STEP: number, **_means(rows, PREFIX), **_spread(rows)})
         rows = [row for result in self._results for row in result.metrics]
         if rows:
             self._logger.log_table(
@@ -170,16 +176,30 @@ def _by_iteration(methods: Iterable[MethodResult]) -> dict[int, list[TraceRow]]:
 
 def _means(rows: Iterable[TraceRow], prefix: str, suffix: str = "") -> dict[str, float]:
     """Means over the rows by key; without the values that the start does not have."""
-    columns = {name: [getattr(row, name) for row in rows] for name in COLUMNS}
-    means = {name: fmean(values) for name, values in columns.items()}
+    means = {name: fmean(values) for name, values in _columns(rows).items()}
     return {f"{prefix}/{k}{suffix}": mean for k, mean in means.items() if not np.isnan(mean)}
 
 
+def _spread(rows: Iterable[TraceRow]) -> dict[str, float]:
+    """Standard deviations over the rows by key, as `_means`; of finite values."""
+    columns = {k: np.array(values, dtype=np.float64) for k, values in _columns(rows).items()}
+    return {f"{SPREAD}/{k}": float(v.std()) for k, v in columns.items() if np.isfinite(v).all()}
+
+
+def _columns(rows: Iterable[TraceRow]) -> dict[str, list[float]]:
+    return {name: [getattr(row, name) for row in rows] for name in COLUMNS}
+
+
 def _pictures(batch: MeasuredBatch, x: Tensor) -> list[Any]:
-    """Truth, if it is known, and iterate side by side, of the first images."""
+    """FBP and iterate, and if it is known truth and error, side by side, of the first images."""
     import wandb
 
-    parts = [x] if batch.truth is None else [batch.truth, x]
-    shown = np.concatenate([part[:_MOST_IMAGES, 0].cpu().numpy() for part in parts], axis=-1)
-    pixels = (255 * np.nan_to_num(shown).clip(0, 1)).round().astype(np.uint8)
-    return [wandb.Image(p, caption=name) for p, name in zip(pixels, batch.names, strict=False)]
+    parts = {"FBP": batch.fbp, "reconstruction": x}
+    if batch.truth is not None:
+        error = _ERROR_FACTOR * (x - batch.truth.to(x)).abs()
+        parts |= {"ground truth": batch.truth, f"{_ERROR_FACTOR} |error|": error}
+    panels = [part[:_MOST_IMAGES, 0].cpu().numpy() for part in parts.values()]
+    pixels = (255 * np.nan_to_num(np.concatenate(panels, axis=-1)).clip(0, 1)).round()
+    captions = [f"{name}: {', '.join(parts)}" for name in batch.names]
+    pictures = zip(pixels.astype(np.uint8), captions, strict=False)
+    return [wandb.Image(picture, caption=caption) for picture, caption in pictures]

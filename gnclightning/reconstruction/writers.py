@@ -19,6 +19,7 @@ from gnclightning.operators import ParallelBeam2D
 from gnclightning.reconstruction import certification, figures, folder
 from gnclightning.reconstruction.records import BatchResult, MetricsRow, TraceRow
 from gnclightning.reconstruction.runner import Observer
+from gnclightning.reconstruction.starts import RESIDUAL
 from gnclightning.reconstruction.summary import summarise
 
 _AT_ONCE_SECONDS = 1.0
@@ -126,8 +127,15 @@ class RunFolder(Observer):
             tensors = {"ground_truth": truth} | tensors
         for parts in zip(*(result.methods for result in self._results), strict=True):
             tensors[parts[0].method] = [part.x for part in parts]
-        units = dict.fromkeys(tensors, self._units.intensity)
-        units["sinogram"] = f"{self._units.intensity} * {self._units.length}"
+            for name in parts[0].maps:
+                scale = self._geometry.pixel_size if name == RESIDUAL else 1
+                maps = [scale * part.maps[name] for part in parts]
+                tensors[f"{parts[0].method}_{name}"] = maps
+        integrals = f"{self._units.intensity} * {self._units.length}"
+        units = {
+            name: integrals if name.endswith(("sinogram", RESIDUAL)) else self._units.intensity
+            for name in tensors
+        }
         return {name: _stack(parts) for name, parts in tensors.items()}, units
 
     def _attributes(self) -> Mapping[str, Any]:
