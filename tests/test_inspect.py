@@ -85,10 +85,16 @@ def test_a_tree_without_ct_shows_why(tmp_path, capsys):
     root = tmp_path / "ct"
     root.mkdir()
     shutil.copy(get_testdata_file("MR_small.dcm", read=False, download=False), root)
-    assert run(root, tmp_path) == 0
-    out = capsys.readouterr().out
-    assert out.startswith("0 patients, 0 series, 0 slices; 1 files rejected")
+    manifest = tmp_path / "m.csv"
+    assert run(root, tmp_path, f"manifest={manifest}") == 2
+    out, err = capsys.readouterr()
+    assert out.startswith("0 patients, 0 series, 0 slices; 1 file rejected")
     assert "Modality MR" in out
+    assert err == (
+        f"error: expected CT slices in {root}, got none among 1 files: not CT (1); "
+        "give a folder with CT series\n"
+    )
+    assert "Modality MR" in manifest.read_text()
     assert not (tmp_path / "sheets").exists()
 
 
