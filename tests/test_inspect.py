@@ -110,9 +110,12 @@ def test_real_slices_that_pydicom_carries(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "expected inspect PATH and settings, got 'nothing'"),
-        (["show", "x"], "expected inspect PATH and settings, got 'show x'"),
-        (["inspect", "x", "y"], "expected inspect PATH and settings, got 'inspect x y'"),
+        ([], "expected inspect PATH or ellipses FILE, and settings, got 'nothing'"),
+        (["show", "x"], "expected inspect PATH or ellipses FILE, and settings, got 'show x'"),
+        (
+            ["inspect", "x", "y"],
+            "expected inspect PATH or ellipses FILE, and settings, got 'inspect x y'",
+        ),
         (["inspect"], "path is required, give path=VALUE: Folder of the DICOM files"),
         (["inspect", "none"], "expected a folder of DICOM files at none, which does not exist"),
         (["inspect", "x", "seris=a"], "unknown setting seris: did you mean series?"),
