@@ -75,6 +75,7 @@ def run_reconstruction(config: ReconstructConfig) -> None:
     folder = choose_folder(config.output, config.overwrite)
     device = build_device(config.device)
     check_mode(config.logger.mode)
+    _check_slices(config)
     ready = prepare(config, build_source(config), device)
     config, images = ready.config, len(ready.measurements)
     size = estimate_size(images, ready.geometry, len(ready.methods), config.solver.steps)
@@ -156,6 +157,19 @@ def prepare(
     return Ready(config, geometry, metadata, measurements, chosen)
 
 
+def _check_slices(config: ReconstructConfig) -> None:
+    """Refuse CT slices that are not made for the prior before they are made, which takes long."""
+    data, path = config.data, config.prior.path
+    if not isinstance(data, LDCTDataConfig):
+        return
+    _, metadata = load_prior(path)
+    if data.size is not None:
+        remedy = f"give data.size={metadata.image_shape[0]}"
+        check_size(metadata, path, (data.size, data.size), remedy)
+    ends = build_preprocessing(data).hounsfield_range
+    check_mapping(metadata, path, ends, "data.intensity and data.window, HU")
+
+
 def build_device(name: str) -> torch.device:
     """The device to compute on."""
     if name == "auto":
@@ -182,9 +196,6 @@ def build_prior(
     match config.data:
         case FolderDataConfig(range=ends):
             check_mapping(metadata, path, ends, "data.range")
-        case LDCTDataConfig():
-            ends = build_preprocessing(config.data).hounsfield_range
-            check_mapping(metadata, path, ends, "data.intensity and data.window, HU")
         case SinogramDataConfig():
             check_zero(metadata, path)
         case _:
