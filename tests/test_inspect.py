@@ -2,11 +2,17 @@
 
 import csv
 import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image
 from pydicom.data import get_testdata_file
+from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from dicom_trees import ct_dataset, write, write_series
 from gnclightning.cli import data
@@ -132,3 +138,31 @@ def test_mistakes_end_in_one_line_and_status_2(arguments, message, capsys):
 def test_debug_shows_where(capsys):
     assert data(["inspect", "none", "--debug"]) == 2
     assert capsys.readouterr().err.startswith("Traceback (most recent call last):")
+
+
+@pytest.mark.slow
+def test_the_tree_to_try_things_on(tmp_path):
+    """Real and made-up slices, in every transfer syntax that is read; what is left out, and why."""
+    script = Path(__file__).parents[1] / "benchmarks" / "dicom_tree.py"
+    subprocess.run([sys.executable, script, tmp_path / "ct"], check=True)
+    found = inspect_tree(tmp_path / "ct", workers=0)
+    patients = {s.patient: s.slices for s in found.series}
+    real = {"1CT1": 1, "CQ500-CT-310": 1, "JXD191021006": 1}
+    made_up = [name for name in patients if name not in real]
+    assert patients == real | dict.fromkeys(made_up, 24)
+    assert len(made_up) == 9
+    assert all(-1100 < s.low < -900 and 600 < s.high < 1400 for s in found.series if s.slices > 1)
+    reasons = [r.reason for r in found.index.rejections]
+    assert Counter(reasons) == {
+        Reason.OTHER_SERIES: 24,
+        Reason.NOT_CT: 1,
+        Reason.LOCALISER: 1,
+        Reason.NOT_DICOM: 1,
+    }
+    written = {
+        pydicom.dcmread(tmp_path / "ct" / s.file, stop_before_pixels=True).file_meta.get(
+            "TransferSyntaxUID"
+        )
+        for s in found.index.slices
+    }
+    assert written >= {RLELossless, JPEGLSLossless, JPEG2000Lossless, ExplicitVRLittleEndian}
