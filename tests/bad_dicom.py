@@ -69,6 +69,12 @@ def _plant_link(target: str, folder: Path) -> list[str]:
     return _arguments()
 
 
+def _plant_unreadable(folder: Path) -> list[str]:
+    path = _good(folder) / NAME
+    write(ct_dataset("C001", 10), path).chmod(0)
+    return _arguments()
+
+
 def _plant(*settings: str) -> Callable[[Path], list[str]]:
     """Good series, and settings that do not fit them."""
 
@@ -227,6 +233,9 @@ SLICES = [
     ),
 ]
 """Each is a file in the series of the patient that is trained on."""
+
+UNREADABLE = _rejected("not to be read", _plant_unreadable, Reason.UNREADABLE, "Permission denied")
+"""Not in the corpus: root reads it."""
 
 TREES = [
     Case(
