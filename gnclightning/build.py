@@ -1,6 +1,6 @@
 """The only place that turns configuration into objects; imported by the command line."""
 
-from gnclightning.config import InspectConfig, ReconstructConfig, TrainConfig
+from gnclightning.config import InspectConfig, PhantomsConfig, ReconstructConfig, TrainConfig
 
 
 def run_training(config: TrainConfig) -> None:
@@ -22,3 +22,10 @@ def run_inspection(config: InspectConfig) -> None:
     from gnclightning import build_inspection
 
     build_inspection.run_inspection(config)
+
+
+def run_phantoms(config: PhantomsConfig) -> None:
+    """See `build_phantoms.run_phantoms`."""
+    from gnclightning import build_phantoms
+
+    build_phantoms.run_phantoms(config)

@@ -17,7 +17,7 @@ from gnclightning.config.reconstruct import (
     LDCTDataConfig,
     SinogramDataConfig,
 )
-from gnclightning.data.ellipses import phantoms
+from gnclightning.data.ellipses_file import PhantomSet, load_phantoms
 from gnclightning.data.folder import read_images
 from gnclightning.data.images import ImageSet
 from gnclightning.data.intensity import IntensityMapping
@@ -65,12 +65,15 @@ def build_images(config: ReconstructConfig) -> ImageSet:
         case DemoDataConfig(count=count):
             check_memory(_ARRAYS * count * 128**2 * 4, f"{count} images (data.count)")
             return demo_images(count)
-        case EllipsesDataConfig(count=count, size=size, split=split, start=start):
+        case EllipsesDataConfig(count=count, size=size, split=split, start=start, file=file):
             what = f"{count} images of {size}x{size} pixels (data.count, data.size)"
             check_memory(_ARRAYS * count * size**2 * 4, what)
             indices = range(start, start + count)
-            stack = torch.from_numpy(phantoms(indices, 0, split, size))
-            return ImageSet(stack, tuple(f"ellipses[{n}]" for n in indices), tuple(indices))
+            which = PhantomSet(count, size, split, start)
+            stack = torch.from_numpy(which.make() if file is None else load_phantoms(file, which))
+            return ImageSet(
+                stack[:, None], tuple(f"ellipses[{n}]" for n in indices), tuple(indices)
+            )
         case FolderDataConfig(path=path, count=count, key=key):
             return read_images(
                 path, count, key, IntensityMapping(config.data.range, config.data.clip)

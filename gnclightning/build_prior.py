@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, replace
 from operator import le
+from typing import Any
 
 from gnclightning.config import TrainConfig
 from gnclightning.config.train import (
@@ -66,11 +67,17 @@ def _warm_start(prior: NetworkPrior, path: str) -> None:
     }
     for name, (wanted, found) in pairs.items():
         if wanted != found:
+            if isinstance(wanted, dict):
+                wanted, found = _differing(wanted, found), _differing(found, wanted)
             raise UserError(
                 f"init={path} has another {name}: expected {wanted}, got {found}; "
                 f"set {name} to what the weights were trained with"
             )
     prior.network.load_state_dict(prior.network.state_dict() | source.network.state_dict())
+
+
+def _differing(values: dict[str, Any], others: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if others.get(name) != value}
 
 
 def build_teacher(config: TrainConfig, data: ImageDataModule) -> NetworkPrior | None:

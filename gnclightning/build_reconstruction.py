@@ -91,6 +91,7 @@ def run_reconstruction(config: ReconstructConfig, dry_run: bool = False) -> None
     folder = choose_folder(config.output, config.overwrite)
     device = build_device(config.device)
     check_mode(config.logger.mode)
+    _check_slices(config)
     config, source = in_units_of_images(config, build_source(config))
     ready = prepare(config, source, device)
     config, images = ready.config, len(ready.measurements)
@@ -189,6 +190,19 @@ def prepare(
     return Ready(config, geometry, metadata, measurements, chosen, found, centre)
 
 
+def _check_slices(config: ReconstructConfig) -> None:
+    """Refuse CT slices that are not made for the prior before they are made, which takes long."""
+    data, path = config.data, config.prior.path
+    if not isinstance(data, LDCTDataConfig):
+        return
+    _, metadata = load_prior(path)
+    if data.size is not None:
+        remedy = f"give data.size={metadata.image_shape[0]}"
+        check_size(metadata, path, (data.size, data.size), remedy)
+    ends = build_preprocessing(data).hounsfield_range
+    check_mapping(metadata, path, ends, "data.intensity and data.window, HU")
+
+
 def build_device(name: str) -> torch.device:
     """The device to compute on."""
     if name == "auto":
@@ -215,9 +229,6 @@ def build_prior(
     match config.data:
         case FolderDataConfig(range=ends):
             check_mapping(metadata, path, ends, "data.range")
-        case LDCTDataConfig():
-            ends = build_preprocessing(config.data).hounsfield_range
-            check_mapping(metadata, path, ends, "data.intensity and data.window, HU")
         case SinogramDataConfig():
             check_zero(metadata, path)
         case _:

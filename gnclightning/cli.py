@@ -18,9 +18,11 @@ from typing import Generic, NoReturn, TypeVar
 from gnclightning import memory
 from gnclightning.config import (
     InspectConfig,
+    PhantomsConfig,
     ReconstructConfig,
     TrainConfig,
     load_inspect_config,
+    load_phantoms_config,
     load_reconstruct_config,
     load_train_config,
     schema_help,
@@ -131,28 +133,63 @@ def train(arguments: Sequence[str] | None = None) -> int:
 
 
 def data(arguments: Sequence[str] | None = None) -> int:
-    """Inspect data (`inspect PATH`); argument and exit status as for `reconstruct`."""
-    program = Program(
-        InspectConfig,
-        load_inspect_config,
-        _run_inspection,
-        examples=(
-            "inspect data/LDCT-and-Projection-data",
-            "inspect scans output=scans.png manifest=scans.csv",
-            "inspect scans series=null output=null",
+    """Inspect data (`inspect PATH`) or write phantoms (`ellipses FILE`).
+
+    Argument and exit status as for `reconstruct`.
+    """
+    words = sys.argv[1:] if arguments is None else arguments
+    command = next((word for word in words if word in ("inspect", "ellipses")), "inspect")
+    if command == "ellipses":
+        return main(
+            Program(
+                PhantomsConfig,
+                load_phantoms_config,
+                _run_phantoms,
+                examples=(
+                    "ellipses test.h5",
+                    "ellipses small.h5 count=20 size=64",
+                    "ellipses validation.h5 split=validation start=100",
+                ),
+                interrupted="nothing is kept; give the command again",
+                command="ellipses FILE ",
+                settings=_path_of_command,
+            ),
+            words,
+        )
+    return main(
+        Program(
+            InspectConfig,
+            load_inspect_config,
+            _run_inspection,
+            examples=(
+                "inspect data/LDCT-and-Projection-data",
+                "inspect scans output=scans.png manifest=scans.csv",
+                "inspect scans series=null output=null",
+                "ellipses test.h5",
+            ),
+            interrupted="nothing is kept; give the command again",
+            command="inspect PATH ",
+            settings=_path_of_command,
         ),
-        interrupted="nothing is kept; give the command again",
-        command="inspect PATH ",
-        settings=_inspection_settings,
+        words,
     )
-    return main(program, sys.argv[1:] if arguments is None else arguments)
 
 
-def _inspection_settings(words: Sequence[str]) -> Sequence[str]:
+def _path_of_command(words: Sequence[str]) -> Sequence[str]:
+    """Settings of a command and, without a name before it, a path."""
     paths = [word for word in words[1:] if "=" not in word]
-    if words[:1] != ["inspect"] or len(paths) > 1:
-        raise UserError(f"expected inspect PATH and settings, got {' '.join(words) or 'nothing'!r}")
+    if words[:1] not in (["inspect"], ["ellipses"]) or len(paths) > 1:
+        raise UserError(
+            "expected inspect PATH or ellipses FILE, and settings, got "
+            f"{' '.join(words) or 'nothing'!r}"
+        )
     return [f"path={word}" if word in paths else word for word in words[1:]]
+
+
+def _run_phantoms(config: PhantomsConfig) -> None:
+    from gnclightning import build
+
+    build.run_phantoms(config)
 
 
 def _run_inspection(config: InspectConfig) -> None:

@@ -13,6 +13,11 @@ def _drop(name, dataset):
     delattr(dataset, name)
 
 
+def _halve(dataset):
+    dataset.Rows //= 2
+    dataset.PixelData = dataset.PixelData[: len(dataset.PixelData) // 2]
+
+
 DEFECTS = {
     "other modality": (partial(_set, "Modality", "MR"), Reason.NOT_CT, "Modality MR"),
     "localiser": (
@@ -37,7 +42,7 @@ DEFECTS = {
         "PALETTE COLOR",
     ),
     "multi-frame": (partial(_set, "NumberOfFrames", 2), Reason.MULTI_FRAME, "2 frames"),
-    "oblong": (partial(_set, "Rows", 8), Reason.NOT_SQUARE, "8 x 16 pixels"),
+    "oblong": (_halve, Reason.NOT_SQUARE, "8 x 16 pixels"),
     "oblong pixels": (
         partial(_set, "PixelSpacing", [1, 0.75]),
         Reason.ODD_GEOMETRY,

@@ -9,9 +9,11 @@ import pytest
 
 from gnclightning.config import (
     InspectConfig,
+    PhantomsConfig,
     ReconstructConfig,
     TrainConfig,
     load_inspect_config,
+    load_phantoms_config,
     load_reconstruct_config,
     load_train_config,
     schema_help,
@@ -24,6 +26,7 @@ LOADERS: dict[type[Section], Callable[..., Section]] = {
     ReconstructConfig: load_reconstruct_config,
     TrainConfig: load_train_config,
     InspectConfig: lambda file, given: load_inspect_config(file, ["path=scans", *given]),
+    PhantomsConfig: lambda file, given: load_phantoms_config(file, ["path=a.h5", *given]),
 }
 SETTINGS = {
     (schema, setting.key, repr(setting.default)): (schema, setting)

@@ -209,6 +209,15 @@ def test_a_data_set_can_be_pickled_without_its_images(folder):
     assert torch.equal(pickle.loads(content)[0], first)
 
 
+def test_slices_of_another_size_are_refused_before_they_are_made(folder, tmp_path, capsys):
+    path, cache = tmp_path / "p.safetensors", tmp_path / "cache"
+    save_prior(NetworkEnergy(VPSDE(), tiny_network()), PriorMetadata((32, 32)), path)
+    data = [*settings(folder), f"data.cache={cache}", f"output={tmp_path / 'run'}"]
+    assert cli.reconstruct([*data, f"prior.path={path}", "logger.mode=disabled"]) == 2
+    assert capsys.readouterr().err.endswith("was trained on, got 8x8: give data.size=32\n")
+    assert not cache.exists()
+
+
 @pytest.mark.parametrize(("more", "fits"), [(["data.intensity=window"], True), ([], False)])
 def test_a_prior_of_another_window_is_refused(folder, tmp_path, capsys, monkeypatch, more, fits):
     """The prior was trained on HU from -1000 to 1000; the default is the paper's attenuation."""

@@ -2,11 +2,17 @@
 
 import csv
 import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image
 from pydicom.data import get_testdata_file
+from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from dicom_trees import ct_dataset, write, write_series
 from gnclightning.cli import data
@@ -85,10 +91,16 @@ def test_a_tree_without_ct_shows_why(tmp_path, capsys):
     root = tmp_path / "ct"
     root.mkdir()
     shutil.copy(get_testdata_file("MR_small.dcm", read=False, download=False), root)
-    assert run(root, tmp_path) == 0
-    out = capsys.readouterr().out
-    assert out.startswith("0 patients, 0 series, 0 slices; 1 files rejected")
+    manifest = tmp_path / "m.csv"
+    assert run(root, tmp_path, f"manifest={manifest}") == 2
+    out, err = capsys.readouterr()
+    assert out.startswith("0 patients, 0 series, 0 slices; 1 file rejected")
     assert "Modality MR" in out
+    assert err == (
+        f"error: expected CT slices in {root}, got none among 1 files: not CT (1); "
+        "give a folder with CT series\n"
+    )
+    assert "Modality MR" in manifest.read_text()
     assert not (tmp_path / "sheets").exists()
 
 
@@ -104,9 +116,12 @@ def test_real_slices_that_pydicom_carries(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "expected inspect PATH and settings, got 'nothing'"),
-        (["show", "x"], "expected inspect PATH and settings, got 'show x'"),
-        (["inspect", "x", "y"], "expected inspect PATH and settings, got 'inspect x y'"),
+        ([], "expected inspect PATH or ellipses FILE, and settings, got 'nothing'"),
+        (["show", "x"], "expected inspect PATH or ellipses FILE, and settings, got 'show x'"),
+        (
+            ["inspect", "x", "y"],
+            "expected inspect PATH or ellipses FILE, and settings, got 'inspect x y'",
+        ),
         (["inspect"], "path is required, give path=VALUE: Folder of the DICOM files"),
         (["inspect", "none"], "expected a folder of DICOM files at none, which does not exist"),
         (["inspect", "x", "seris=a"], "unknown setting seris: did you mean series?"),
@@ -123,3 +138,31 @@ def test_mistakes_end_in_one_line_and_status_2(arguments, message, capsys):
 def test_debug_shows_where(capsys):
     assert data(["inspect", "none", "--debug"]) == 2
     assert capsys.readouterr().err.startswith("Traceback (most recent call last):")
+
+
+@pytest.mark.slow
+def test_the_tree_to_try_things_on(tmp_path):
+    """Real and made-up slices, in every transfer syntax that is read; what is left out, and why."""
+    script = Path(__file__).parents[1] / "benchmarks" / "dicom_tree.py"
+    subprocess.run([sys.executable, script, tmp_path / "ct"], check=True)
+    found = inspect_tree(tmp_path / "ct", workers=0)
+    patients = {s.patient: s.slices for s in found.series}
+    real = {"1CT1": 1, "CQ500-CT-310": 1, "JXD191021006": 1}
+    made_up = [name for name in patients if name not in real]
+    assert patients == real | dict.fromkeys(made_up, 24)
+    assert len(made_up) == 9
+    assert all(-1100 < s.low < -900 and 600 < s.high < 1400 for s in found.series if s.slices > 1)
+    reasons = [r.reason for r in found.index.rejections]
+    assert Counter(reasons) == {
+        Reason.OTHER_SERIES: 24,
+        Reason.NOT_CT: 1,
+        Reason.LOCALISER: 1,
+        Reason.NOT_DICOM: 1,
+    }
+    written = {
+        pydicom.dcmread(tmp_path / "ct" / s.file, stop_before_pixels=True).file_meta.get(
+            "TransferSyntaxUID"
+        )
+        for s in found.index.slices
+    }
+    assert written >= {RLELossless, JPEGLSLossless, JPEG2000Lossless, ExplicitVRLittleEndian}

@@ -6,21 +6,25 @@ from gnclightning.config.loading import (
     from_yaml_text,
     load,
     load_inspect_config,
+    load_phantoms_config,
     load_reconstruct_config,
     load_train_config,
     save,
     to_yaml,
 )
+from gnclightning.config.phantoms import PhantomsConfig
 from gnclightning.config.reconstruct import ReconstructConfig
 from gnclightning.config.train import TrainConfig
 
 __all__ = [
     "InspectConfig",
+    "PhantomsConfig",
     "ReconstructConfig",
     "TrainConfig",
     "from_yaml_text",
     "load",
     "load_inspect_config",
+    "load_phantoms_config",
     "load_reconstruct_config",
     "load_train_config",
     "save",

@@ -17,6 +17,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from gnclightning.config import messages
 from gnclightning.config.inspect import InspectConfig
+from gnclightning.config.phantoms import PhantomsConfig
 from gnclightning.config.reconstruct import ReconstructConfig
 from gnclightning.config.sections import (
     FieldError,
@@ -61,6 +62,13 @@ def load_inspect_config(
 ) -> InspectConfig:
     """Load the configuration of an inspection; arguments as `load_reconstruct_config`."""
     return load(InspectConfig, path, overrides)
+
+
+def load_phantoms_config(
+    path: str | Path | None = None, overrides: Sequence[str] = ()
+) -> PhantomsConfig:
+    """Load the configuration of a file of phantoms; arguments as `load_reconstruct_config`."""
+    return load(PhantomsConfig, path, overrides)
 
 
 def from_yaml_text(text: str, schema: type[ConfigT]) -> ConfigT:

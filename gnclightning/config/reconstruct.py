@@ -57,6 +57,9 @@ class EllipsesDataConfig(DataConfig):
     """The set that the phantoms are drawn from."""
     start: int = bounded(0, ">= 0")
     """Index of the first phantom within the set."""
+    file: str | None = None
+    """A file of `gnc-data ellipses` that holds them, whose checksum is verified; null: they are
+    generated."""
 
 
 @dataclass(kw_only=True)

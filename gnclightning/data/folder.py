@@ -155,7 +155,12 @@ def _suffix(file: Path) -> str | None:
 def _files(path: Path, what: str) -> list[Path]:
     try:
         if path.is_dir():
-            files = sorted(file for file in path.iterdir() if _suffix(file) and file.is_file())
+            # Links to nothing are kept, so that reading them tells what is wrong.
+            files = sorted(
+                file
+                for file in path.iterdir()
+                if _suffix(file) and (file.is_file() or not file.exists())
+            )
             if not files:
                 raise UserError(f"expected files in {path} ({_KINDS}), got none: put some there")
             return files

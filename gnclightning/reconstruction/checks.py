@@ -59,14 +59,25 @@ def check_prior(
     return prior
 
 
-def check_size(metadata: PriorMetadata, path: str, found: tuple[int, int]) -> None:
-    """Raise `UserError` if images (rows, columns) are not of the size of the training images."""
+def check_size(
+    metadata: PriorMetadata,
+    path: str,
+    found: tuple[int, int],
+    remedy: str = "resample the images, or name weights for this size with prior.path",
+) -> None:
+    """Raise `UserError` if images are of another size than in training.
+
+    Args:
+        metadata: the description of the prior.
+        path: how the user names it.
+        found: rows and columns of the images.
+        remedy: what to do about it.
+    """
     height, width = metadata.image_shape
     if found != (height, width):
         raise UserError(
             f"expected images of {height}x{width} pixels, the size that prior.path={path} was "
-            f"trained on, got {found[0]}x{found[1]}: resample the images, or "
-            "name weights for this size with prior.path"
+            f"trained on, got {found[0]}x{found[1]}: {remedy}"
         )
 
 

@@ -192,10 +192,7 @@ def _finish(unfinished: Path, path: Path, root: Path) -> None:
 
 
 def _nothing_usable(root: Path, index: Index) -> UserError:
-    return UserError(
-        f"expected CT slices in {root}, got none among {len(index.rejections)} files: "
-        f"{index.describe_rejections()}; `gnc-data inspect {root}` says more"
-    )
+    return index.nothing_usable(root, f"`gnc-data inspect {root}` says more")
 
 
 def _common_size(slices: Sequence[Slice]) -> int:

@@ -22,6 +22,9 @@ _PROJECTION_GROUP = 0x7031
 _EQUAL = 1e-3
 """Relative difference below which a pixel's height and width are the same."""
 
+_EXCESS = 2
+"""So many times the bytes that a header promises are no padding: it is wrong about them."""
+
 _PIXEL_DATA = (0x7FE0, 0x0010)
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 
@@ -106,6 +109,11 @@ def _check_pixels(dataset: FileDataset, pixels: bytes, present: int) -> None:
     given = max(0, min(length, present - (8 if implicit else 12)))
     if given < expected:
         raise RejectedError(Reason.TRUNCATED, f"{given} of {expected} bytes")
+    if given >= _EXCESS * expected:
+        raise RejectedError(
+            Reason.BAD_TAG,
+            f"{given} bytes of PixelData, Rows, Columns and BitsAllocated make {expected}",
+        )
 
 
 def _slice(file: str, dataset: FileDataset) -> Slice:

@@ -37,6 +37,13 @@ class Index:
         counts = Counter(rejection.reason for rejection in self.rejections).most_common()
         return ", ".join(f"{reason} ({count})" for reason, count in counts)
 
+    def nothing_usable(self, root: str | Path, remedy: str) -> UserError:
+        """The error for a tree without any slice that can be used."""
+        return UserError(
+            f"expected CT slices in {root}, got none among {len(self.rejections)} files: "
+            f"{self.describe_rejections()}; {remedy}"
+        )
+
 
 @dataclass(frozen=True)
 class FoundFile:

@@ -28,14 +28,19 @@ def print_inspection(inspection: Inspection, console: Console) -> None:
     patients = {summary.patient for summary in series}
     console.print(
         Text(
-            f"{len(patients)} patients, {len(series)} series, {len(index.slices)} slices; "
-            f"{len(index.rejections)} files rejected"
+            f"{_counted(len(patients), 'patient')}, {len(series)} series, "
+            f"{_counted(len(index.slices), 'slice')}; "
+            f"{_counted(len(index.rejections), 'file')} rejected"
         )
     )
     if series:
         console.print(_series_table(series))
     if index.rejections:
         console.print(_rejection_table(index.rejections))
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")
 
 
 def _series_table(series: tuple[SeriesSummary, ...]) -> Table:
@@ -83,7 +88,7 @@ def save_contact_sheet(inspection: Inspection, path: Path) -> None:
         axes.set_axis_off()
     for axes, summary in zip(grid.flat, shown, strict=False):
         axes.imshow(summary.middle, cmap="gray", vmin=_WINDOW[0], vmax=_WINDOW[1])
-        title = f"{summary.patient}\n{summary.slices} slices"
+        title = f"{summary.patient}\n{_counted(summary.slices, 'slice')}"
         axes.set_title(title, fontsize=7, parse_math=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
