@@ -1,8 +1,12 @@
 """Linear measurement operators, their geometry, filtered back-projection and noise."""
 
+from gnclightning.operators.algebra import Composition, Scaled, Stack, Sum
 from gnclightning.operators.base import LinearOperator
+from gnclightning.operators.blur import Blur, PeriodicBlur, gaussian_kernel
 from gnclightning.operators.checks import dot_test, mean_gain, operator_norm
+from gnclightning.operators.downsampling import Downsampling
 from gnclightning.operators.fbp import FilterName, fbp
+from gnclightning.operators.fourier import UndersampledFourier
 from gnclightning.operators.geometry import ParallelBeam2D
 from gnclightning.operators.identity import Identity
 from gnclightning.operators.mask import Mask
@@ -13,19 +17,28 @@ from gnclightning.operators.rotation import RotationCentre, rotation_centre
 from gnclightning.operators.weighted import Weighted, mean_one, weighted
 
 __all__ = [
+    "Blur",
+    "Composition",
+    "Downsampling",
     "FilterName",
     "Identity",
     "LinearOperator",
     "Mask",
     "Matrix",
     "ParallelBeam2D",
+    "PeriodicBlur",
     "Radon",
     "RotationCentre",
+    "Scaled",
+    "Stack",
+    "Sum",
+    "UndersampledFourier",
     "Weighted",
     "add_noise",
     "dot_test",
     "estimate_noise",
     "fbp",
+    "gaussian_kernel",
     "mean_gain",
     "mean_one",
     "operator_norm",
