@@ -7,7 +7,7 @@ from gnclightning.operators.checks import dot_test, mean_gain, operator_norm
 from gnclightning.operators.downsampling import Downsampling
 from gnclightning.operators.fbp import FilterName, fbp
 from gnclightning.operators.fourier import UndersampledFourier
-from gnclightning.operators.geometry import ParallelBeam2D
+from gnclightning.operators.geometry import FanBeam2D, ParallelBeam2D, PlanarGeometry
 from gnclightning.operators.identity import Identity
 from gnclightning.operators.mask import Mask
 from gnclightning.operators.matrix import Matrix
@@ -20,6 +20,7 @@ __all__ = [
     "Blur",
     "Composition",
     "Downsampling",
+    "FanBeam2D",
     "FilterName",
     "Identity",
     "LinearOperator",
@@ -27,6 +28,7 @@ __all__ = [
     "Matrix",
     "ParallelBeam2D",
     "PeriodicBlur",
+    "PlanarGeometry",
     "Radon",
     "RotationCentre",
     "Scaled",

@@ -1,4 +1,4 @@
-"""Filtered back-projection for parallel beams."""
+"""Filtered back-projection for parallel beams and for fan beams with a flat detector."""
 
 import math
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gnclightning.errors import UserError
-from gnclightning.operators.geometry import ParallelBeam2D
+from gnclightning.operators.geometry import FanBeam2D, PlanarGeometry
 
 _fft: Any = torch.fft  # comes without types
 
@@ -22,17 +22,18 @@ _WINDOWS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def fbp(sinogram: Tensor, geometry: ParallelBeam2D, filter: FilterName = "ramp") -> Tensor:
+def fbp(sinogram: Tensor, geometry: PlanarGeometry, filter: FilterName = "ramp") -> Tensor:
     """Filtered back-projection, intensity-correct: line integrals in, image values out.
 
     The ramp is sampled in space, which keeps the zero frequency right, and zero-padded against
     wrap-around; back-projection is pixel-driven with linear interpolation between bins (A. C. Kak
-    and M. Slaney, Principles of Computerized Tomographic Imaging, 1988, Section 3.3).
+    and M. Slaney, Principles of Computerized Tomographic Imaging, 1988, Sections 3.3 and 3.4.2).
 
     Args:
         sinogram: (..., angles, detectors).
         geometry: where the rays run. The angles may be in any order and unevenly spaced, over half
-            a turn or more; a wide gap between two angles leaves streaks.
+            a turn or more, fan beams over a whole turn; a wide gap between two angles leaves
+            streaks.
         filter: "ramp" (sharpest), "shepp-logan", or "hann" (smoothest).
 
     Returns:
@@ -49,10 +50,16 @@ def fbp(sinogram: Tensor, geometry: ParallelBeam2D, filter: FilterName = "ramp")
         )
     if filter not in _WINDOWS:
         raise UserError(f"fbp: expected filter to be one of {list(_WINDOWS)}, got {filter!r}")
-    filtered = _filter(
-        sinogram.reshape(-1, *geometry.range_shape), geometry.detector_spacing, _WINDOWS[filter]
-    )
-    weights = _angle_weights(geometry.angles).to(sinogram)
+    projections, spacing, turn = sinogram.reshape(-1, *geometry.range_shape), 1.0, math.pi
+    if isinstance(geometry, FanBeam2D):
+        # On a detector at the centre of rotation, where rays that slant count less; a whole turn
+        # measures each line twice.
+        position = geometry.detector_positions.to(sinogram)
+        slant = geometry.length / torch.hypot(position, torch.full_like(position, geometry.length))
+        spacing = geometry.source_distance / geometry.length
+        projections, turn = projections * slant / 2, 2 * math.pi
+    filtered = _filter(projections, spacing * geometry.detector_spacing, _WINDOWS[filter])
+    weights = _angle_weights(geometry.angles, turn).to(sinogram)
     image = _back_project(filtered * weights[:, None], geometry)
     return image.reshape(*sinogram.shape[:-2], *geometry.image_shape)
 
@@ -73,28 +80,39 @@ def _filter(sinogram: Tensor, spacing: float, window: Callable[[Tensor], Tensor]
     return filtered[..., :count]
 
 
-def _angle_weights(angles: tuple[float, ...]) -> Tensor:
-    """Quadrature weights over half a turn, (angles,), float64, with sum pi.
+def _angle_weights(angles: tuple[float, ...], turn: float) -> Tensor:
+    """Quadrature weights over `turn`, (angles,), float64, with sum `turn`.
 
-    Opposite directions see the same lines, so angles count modulo pi; each stands for half the gap
-    to either neighbour. Evenly spaced angles get pi / n each, repeated ones share.
+    Opposite parallel beams see the same lines, so that angles count modulo half a turn; each stands
+    for half the gap to either neighbour. Evenly spaced angles get turn / n each, repeated ones
+    share.
     """
-    folded, order = torch.tensor(angles, dtype=torch.float64).remainder(math.pi).sort()
-    gaps = torch.diff(folded, append=folded[:1] + math.pi)
+    folded, order = torch.tensor(angles, dtype=torch.float64).remainder(turn).sort()
+    gaps = torch.diff(folded, append=folded[:1] + turn)
     weights = torch.empty_like(folded)
     weights[order] = (gaps + gaps.roll(1)) / 2
     return weights
 
 
-def _back_project(projections: Tensor, geometry: ParallelBeam2D) -> Tensor:
+def _back_project(projections: Tensor, geometry: PlanarGeometry) -> Tensor:
     """Sum what each pixel sees, (n, angles, detectors) -> (n, pixels); 0 off the detector."""
     padded = torch.nn.functional.pad(projections, (1, 1))
     bins = geometry.detector_bins(device=projections.device).flatten(0, 1) + 1
     bins = bins.clamp_(0, geometry.detector_count + 1)
     lower = bins.floor().clamp_(max=geometry.detector_count)
     fraction = (bins - lower).to(projections)
+    weights = _depth_weights(geometry, projections)
     image = projections.new_zeros(len(projections), len(bins))
     for angle, index in enumerate(lower.long().unbind(1)):
         row = padded[:, angle]
-        image += torch.lerp(row[:, index], row[:, index + 1], fraction[:, angle])
+        seen = torch.lerp(row[:, index], row[:, index + 1], fraction[:, angle])
+        image += seen if weights is None else seen * weights[:, angle]
     return image
+
+
+def _depth_weights(geometry: PlanarGeometry, like: Tensor) -> Tensor | None:
+    """What a projection counts at each pixel, (pixels, angles); None if all alike."""
+    if not isinstance(geometry, FanBeam2D):
+        return None
+    depths = geometry.depths(device=like.device).flatten(0, 1)
+    return (geometry.source_distance / depths).square().to(like)

@@ -1,26 +1,28 @@
-"""Parallel-beam geometry in two dimensions.
+"""Parallel-beam and fan-beam geometry in two dimensions.
 
-A ray at angle theta and detector position s is the line s = x cos(theta) + y sin(theta). The image
-is centred at the origin; row 0 is at the top, x points right and y points up.
+The image is centred at the origin; row 0 is at the top, x points right and y points up. At
+angle theta the detector runs along e = (cos theta, sin theta) and beams along n = (-sin theta,
+cos theta).
 """
 
 import math
 import numbers
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Self
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from gnclightning.errors import UserError
 
-_ALL = slice(None)
+ALL = slice(None)
 
 
 @dataclass(frozen=True)
-class ParallelBeam2D:
-    """Where the pixels, the angles and the detector bins are.
+class PlanarGeometry(ABC):
+    """Where the pixels, the angles and the detector bins are; what both kinds of beam share.
 
     Args:
         image_shape: rows and columns of the image.
@@ -44,6 +46,8 @@ class ParallelBeam2D:
     unit: str = "pixel"
     detector_offset: float = 0.0
 
+    _LENGTHS: ClassVar[tuple[str, ...]] = ("detector_spacing", "detector_offset")
+
     def __post_init__(self) -> None:
         """Validate, and turn lists and arrays (as read from files) into tuples of numbers."""
         shape = tuple(_count("each entry of image_shape", size) for size in self.image_shape)
@@ -56,17 +60,114 @@ class ParallelBeam2D:
             )
         if not isinstance(self.unit, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise UserError(f"unit: expected the name of a length, got {self.unit!r}")
-        values: dict[str, Any] = {
-            "image_shape": shape,
-            "angles": angles,
-            "detector_count": _count("detector_count", self.detector_count),
-            "detector_spacing": _length("detector_spacing", self.detector_spacing),
-            "pixel_size": _length("pixel_size", self.pixel_size),
-            "unit": str(self.unit),
-            "detector_offset": _number("detector_offset", self.detector_offset),
-        }
+        self._store(
+            image_shape=shape,
+            angles=angles,
+            detector_count=_count("detector_count", self.detector_count),
+            detector_spacing=_length("detector_spacing", self.detector_spacing),
+            pixel_size=_length("pixel_size", self.pixel_size),
+            unit=str(self.unit),
+            detector_offset=_number("detector_offset", self.detector_offset),
+        )
+
+    def _store(self, **values: Any) -> None:
+        """Put checked values in place of those given."""
         for name, value in values.items():
             object.__setattr__(self, name, value)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The geometry that `to_dict` described; arrays in place of lists are welcome."""
+        names = {field.name for field in fields(cls)}
+        if set(values) != names:
+            raise UserError(
+                f"geometry: expected the entries {sorted(names)}, got {sorted(values)}: "
+                "store what ParallelBeam2D.to_dict gives"
+            )
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, strings and lists, fit for JSON and for attributes in files."""
+        lists = {"image_shape": list(self.image_shape), "angles": list(self.angles)}
+        return asdict(self) | lists
+
+    def in_pixels(self) -> Self:
+        """The same geometry with the pixel as its unit of length; sinograms shrink likewise."""
+        lengths = {name: getattr(self, name) / self.pixel_size for name in self._LENGTHS}
+        return replace(self, **lengths, pixel_size=1.0, unit="pixel")
+
+    @property
+    def range_shape(self) -> tuple[int, int]:
+        """Shape of a sinogram, (angles, detectors)."""
+        return len(self.angles), self.detector_count
+
+    @property
+    def detector_positions(self) -> Tensor:
+        """Centres s of the detector bins in `unit`, (detectors,), float64."""
+        return _centred(self.detector_count) * self.detector_spacing - self.detector_offset
+
+    @property
+    def pixel_positions(self) -> tuple[Tensor, Tensor]:
+        """Centres x of the columns and y of the rows in `unit`, float64; y falls with the row."""
+        rows, columns = self.image_shape
+        return _centred(columns) * self.pixel_size, -_centred(rows) * self.pixel_size
+
+    @property
+    def directions(self) -> tuple[Tensor, Tensor]:
+        """cos(theta) and sin(theta) of all angles, each (angles,), float64."""
+        cosines, sines = ([f(angle) for angle in self.angles] for f in (math.cos, math.sin))
+        return torch.tensor(cosines, dtype=torch.float64), torch.tensor(sines, dtype=torch.float64)
+
+    def _across(self, rows: slice, angles: slice, device: torch.device | None) -> Tensor:
+        """Pixel centres along e, from the centre of rotation, (rows, columns, angles), float64."""
+        x, y = (position.to(device) for position in self.pixel_positions)
+        cosines, sines = (direction[angles].to(device) for direction in self.directions)
+        return x[:, None] * cosines + y[rows, None, None] * sines
+
+    def _bins(self, positions: Tensor) -> Tensor:
+        """Positions along the detector, from where the centre is seen, as bin indices."""
+        middle = (self.detector_count - 1) / 2 + self.detector_offset / self.detector_spacing
+        return positions / self.detector_spacing + middle
+
+    @property
+    def coverage(self) -> float:
+        """Part of the circle inscribed in the image that the detector sees at every angle.
+
+        The circle's radius, measured from the centre of rotation to the nearer end of the detector;
+        1 if it lies on the detector, 0 if that ends at the centre or does not even reach it.
+        """
+        radius = min(self.image_shape) * self.pixel_size / 2
+        return min(max(self._seen_radius / radius, 0.0), 1.0)
+
+    @property
+    def _half_detector(self) -> float:
+        """From where the centre of rotation is seen to the nearer end of the detector."""
+        return self.detector_count * self.detector_spacing / 2 - abs(self.detector_offset)
+
+    @property
+    @abstractmethod
+    def _seen_radius(self) -> float:
+        """Of the largest circle about the centre of rotation that the detector sees."""
+
+    @abstractmethod
+    def detector_bins(
+        self, rows: slice = ALL, angles: slice = ALL, device: torch.device | None = None
+    ) -> Tensor:
+        """Where pixel centres are seen on the detector, as fractional bin indices.
+
+        Args:
+            rows: image rows wanted.
+            angles: indices of the angles wanted.
+            device: where to compute.
+
+        Returns:
+            (rows, columns, angles), float64; 0 and `detector_count` - 1 are the outermost bins.
+        """
+
+
+@dataclass(frozen=True)
+class ParallelBeam2D(PlanarGeometry):
+    """Parallel beams: the ray at angle theta and s is the line s = x cos(theta) + y sin(theta)."""
 
     @classmethod
     def for_image(
@@ -102,83 +203,120 @@ class ParallelBeam2D:
             unit=unit,
         )
 
+    @property
+    def _seen_radius(self) -> float:
+        return self._half_detector
+
+    def detector_bins(
+        self, rows: slice = ALL, angles: slice = ALL, device: torch.device | None = None
+    ) -> Tensor:
+        """See `PlanarGeometry`."""
+        return self._bins(self._across(rows, angles, device))
+
+
+@dataclass(frozen=True)
+class FanBeam2D(PlanarGeometry):
+    """Rays from a point to a flat detector; both turn about the middle of the image.
+
+    At angle theta the source is at -`source_distance` n and the detector at `detector_distance` n;
+    with a source far away the rays are those of `ParallelBeam2D`.
+
+    Args:
+        source_distance: from the source to the centre of rotation, in `unit`; beyond the image.
+        detector_distance: from there to the detector, in `unit`; 0: a detector scaled to the
+            centre of rotation.
+    """
+
+    source_distance: float = field(kw_only=True)
+    detector_distance: float = field(kw_only=True)
+
+    _LENGTHS: ClassVar[tuple[str, ...]] = (
+        *PlanarGeometry._LENGTHS,
+        "source_distance",
+        "detector_distance",
+    )
+
+    def __post_init__(self) -> None:
+        """Validate."""
+        super().__post_init__()
+        source = _outside("source_distance", self.source_distance, self._radius, self.unit)
+        detector = _number("detector_distance", self.detector_distance)
+        if detector < 0:
+            raise UserError(f"detector_distance: expected at least 0, got {detector:g}")
+        self._store(source_distance=source, detector_distance=detector)
+
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The geometry that `to_dict` described; arrays in place of lists are welcome."""
-        names = {field.name for field in fields(cls)}
-        if set(values) != names:
-            raise UserError(
-                f"geometry: expected the entries {sorted(names)}, got {sorted(values)}: "
-                "store what ParallelBeam2D.to_dict gives"
-            )
-        return cls(**values)
+    def for_image(
+        cls,
+        size_or_shape: int | tuple[int, int],
+        angle_count: int,
+        pixel_size: float = 1.0,
+        unit: str = "pixel",
+        *,
+        source_distance: float,
+        detector_distance: float,
+    ) -> Self:
+        """Evenly spaced angles over a whole turn, and a detector that sees the whole image.
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain numbers, strings and lists, fit for JSON and for attributes in files."""
-        lists = {"image_shape": list(self.image_shape), "angles": list(self.angles)}
-        return asdict(self) | lists
+        At the centre of rotation its bins, an odd number, are no wider than a pixel.
 
-    def in_pixels(self) -> Self:
-        """The same geometry with the pixel as its unit of length; sinograms shrink likewise."""
-        return replace(
-            self,
-            detector_spacing=self.detector_spacing / self.pixel_size,
-            detector_offset=self.detector_offset / self.pixel_size,
-            pixel_size=1.0,
-            unit="pixel",
+        Args:
+            size_or_shape: edge of a square image, or (rows, columns).
+            angle_count: number of angles n; they are 2 pi i / n.
+            pixel_size: edge of a pixel, in `unit`.
+            unit: name of the length unit.
+            source_distance: see the class.
+            detector_distance: see the class.
+        """
+        square = isinstance(size_or_shape, int)
+        shape = (size_or_shape, size_or_shape) if square else size_or_shape
+        angle_count = _count("angle_count", angle_count)
+        radius = math.hypot(*shape) * pixel_size / 2
+        source = _outside("source_distance", source_distance, radius, unit)
+        # Half the width, at the centre of rotation, of the fan that touches the image's circle.
+        half = source * radius / math.sqrt(source**2 - radius**2)
+        detector_count = 2 * math.ceil(half / pixel_size) + 1
+        magnification = (source + detector_distance) / source
+        return cls(
+            image_shape=shape,
+            angles=tuple(2 * math.pi * i / angle_count for i in range(angle_count)),
+            detector_count=detector_count,
+            detector_spacing=2 * half * magnification / detector_count,
+            pixel_size=pixel_size,
+            unit=unit,
+            source_distance=source_distance,
+            detector_distance=detector_distance,
         )
 
     @property
-    def coverage(self) -> float:
-        """Part of the circle inscribed in the image that the detector sees at every angle.
-
-        The circle's radius, measured from the centre of rotation to the nearer end of the detector;
-        1 if it lies on the detector, 0 if that ends at the centre or does not even reach it.
-        """
-        half = self.detector_count * self.detector_spacing / 2 - abs(self.detector_offset)
-        radius = min(self.image_shape) * self.pixel_size / 2
-        return min(max(half / radius, 0.0), 1.0)
+    def _radius(self) -> float:
+        """Of the circle around the image."""
+        return math.hypot(*self.image_shape) * self.pixel_size / 2
 
     @property
-    def range_shape(self) -> tuple[int, int]:
-        """Shape of a sinogram, (angles, detectors)."""
-        return len(self.angles), self.detector_count
+    def length(self) -> float:
+        """From the source to the detector, in `unit`."""
+        return self.source_distance + self.detector_distance
 
     @property
-    def detector_positions(self) -> Tensor:
-        """Centres s of the detector bins in `unit`, (detectors,), float64."""
-        return _centred(self.detector_count) * self.detector_spacing - self.detector_offset
+    def _seen_radius(self) -> float:
+        half = self._half_detector
+        return self.source_distance * half / math.hypot(half, self.length)
 
-    @property
-    def pixel_positions(self) -> tuple[Tensor, Tensor]:
-        """Centres x of the columns and y of the rows in `unit`, float64; y falls with the row."""
-        rows, columns = self.image_shape
-        return _centred(columns) * self.pixel_size, -_centred(rows) * self.pixel_size
-
-    @property
-    def directions(self) -> tuple[Tensor, Tensor]:
-        """cos(theta) and sin(theta) of all angles, each (angles,), float64."""
-        cosines, sines = ([f(angle) for angle in self.angles] for f in (math.cos, math.sin))
-        return torch.tensor(cosines, dtype=torch.float64), torch.tensor(sines, dtype=torch.float64)
-
-    def detector_bins(
-        self, rows: slice = _ALL, angles: slice = _ALL, device: torch.device | None = None
+    def depths(
+        self, rows: slice = ALL, angles: slice = ALL, device: torch.device | None = None
     ) -> Tensor:
-        """Where pixel centres fall on the detector, as fractional bin indices.
-
-        Args:
-            rows: image rows wanted.
-            angles: indices of the angles wanted.
-            device: where to compute.
-
-        Returns:
-            (rows, columns, angles), float64; 0 and `detector_count` - 1 are the outermost bins.
-        """
+        """Distance of pixel centres from the source along n, (rows, columns, angles), float64."""
         x, y = (position.to(device) for position in self.pixel_positions)
         cosines, sines = (direction[angles].to(device) for direction in self.directions)
-        s = x[:, None] * cosines + y[rows, None, None] * sines
-        middle = (self.detector_count - 1) / 2 + self.detector_offset / self.detector_spacing
-        return s / self.detector_spacing + middle
+        return self.source_distance + y[rows, None, None] * cosines - x[:, None] * sines
+
+    def detector_bins(
+        self, rows: slice = ALL, angles: slice = ALL, device: torch.device | None = None
+    ) -> Tensor:
+        """See `PlanarGeometry`."""
+        s = self._across(rows, angles, device)
+        return self._bins(s * self.length / self.depths(rows, angles, device))
 
 
 def _centred(count: int) -> Tensor:
@@ -201,3 +339,13 @@ def _length(name: str, value: Any) -> float:
     if not isinstance(value, numbers.Real) or not 0 < float(value) < math.inf:
         raise UserError(f"{name}: expected a positive finite length, got {value!r}")
     return float(value)
+
+
+def _outside(name: str, value: Any, radius: float, unit: str) -> float:
+    distance = _length(name, value)
+    if distance <= radius:
+        raise UserError(
+            f"{name}: expected more than {radius:g} {unit}, half the image's diagonal, got "
+            f"{distance:g}: the source must not be within the image"
+        )
+    return distance

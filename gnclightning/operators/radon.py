@@ -1,14 +1,7 @@
-"""Native parallel-beam Radon transform as a sparse matrix.
+"""Native Radon transform as a sparse matrix.
 
-Joseph's method follows a ray from row to row of pixels (or from column to column, whichever the ray
-crosses at the steeper angle) and interpolates linearly between the two nearest pixels. With
-w = p max(|cos|, |sin|) for pixel size p, the weight of a pixel whose centre projects to s_pixel
-in the ray at s is then, for rows and columns alike,
-
-    p^2 / w * max(0, 1 - |s - s_pixel| / w).
-
-This closed form lets the same weights be listed ray by ray, which gives the matrix of A, and pixel
-by pixel, which gives that of its transpose (P. M. Joseph, IEEE Trans. Med. Imaging 1, 1982).
+The weights of `joseph.footprint` are listed ray by ray, which gives the matrix of A, and pixel by
+pixel, which gives that of its transpose.
 """
 
 import functools
@@ -22,11 +15,11 @@ from torch import Tensor
 
 from gnclightning.errors import UserError
 from gnclightning.operators.base import LinearOperator
-from gnclightning.operators.geometry import ParallelBeam2D
+from gnclightning.operators.geometry import ALL, PlanarGeometry
+from gnclightning.operators.joseph import expected_entries, footprint
 
 _ENTRY_LIMIT = 2**30  # row pointers are 32-bit, however much memory there is
 _CHUNK = 2**18  # weights worked on at a time: few enough to stay in a processor's cache
-_ALL = slice(None)
 _Name = Literal["forward", "adjoint"]
 _Piece = tuple[Tensor, Tensor, Tensor]  # entries per row, their columns, their values
 
@@ -46,7 +39,7 @@ class _Rows(NamedTuple):
 
 
 class Radon(LinearOperator):
-    """Line integrals of an image along the rays of a parallel-beam geometry.
+    """Line integrals of an image along the rays of a parallel-beam or fan-beam geometry.
 
     Images (..., rows, columns) in 1/length give dimensionless sinograms (..., angles, detectors).
     Nothing is rescaled. The adjoint is the transpose of the very same matrix, entry by entry.
@@ -65,7 +58,7 @@ class Radon(LinearOperator):
 
     def __init__(
         self,
-        geometry: ParallelBeam2D,
+        geometry: PlanarGeometry,
         dtype: torch.dtype = torch.float32,
         memory_limit: int | None = 2**31,
     ) -> None:
@@ -78,7 +71,7 @@ class Radon(LinearOperator):
         entry_limit = _ENTRY_LIMIT
         if memory_limit is not None:
             entry_limit = min(entry_limit, memory_limit // (2 * (4 + dtype.itemsize)))
-        entries = _expected_entries(geometry)
+        entries = expected_entries(geometry)
         self._stored = entries <= entry_limit
         at_once = angle_count if self._stored else int(entry_limit / entries * angle_count)
         step = max(1, at_once)
@@ -123,47 +116,12 @@ class Radon(LinearOperator):
         return _assemble(pieces(self.geometry, angles, self.device), self._built_dtype)
 
 
-def _expected_entries(geometry: ParallelBeam2D) -> float:
-    """Non-zero entries of the matrix if the detector sees the whole image."""
-    return float(2 * _reach(geometry).sum()) * math.prod(geometry.image_shape)
-
-
-def _reach(geometry: ParallelBeam2D) -> Tensor:
-    """Half-width w of a pixel's footprint in detector bins, (angles,)."""
-    cosines, sines = geometry.directions
-    widths = torch.maximum(cosines.abs(), sines.abs()) * geometry.pixel_size
-    return widths / geometry.detector_spacing
-
-
-def _footprint(
-    geometry: ParallelBeam2D, rows: slice, angles: slice, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """The rays that pixels reach, and with which weight.
-
-    Element by element the result does not depend on how rows and angles are grouped.
-
-    Returns:
-        Rays, counted from the first of `angles`, and weights, (rows * columns, angles, candidates).
-        A candidate without a positive weight is not reached, or does not exist.
-    """
-    reach = _reach(geometry)[angles].to(device)
-    centre = geometry.detector_bins(rows, angles, device).flatten(0, 1)
-    first = torch.floor(centre - reach) + 1
-    candidates = torch.arange(math.ceil(2 * float(reach.max())), device=device)
-    bins = first[..., None] + candidates
-    weights = 1 - (bins - centre[..., None]).abs_() / reach[:, None]
-    exists = (bins >= 0) & (bins < geometry.detector_count)
-    scale = geometry.pixel_size**2 / geometry.detector_spacing
-    offsets = torch.arange(len(reach), device=device) * geometry.detector_count
-    return (bins + offsets[:, None]).int(), weights * exists * (scale / reach)[:, None]
-
-
-def _by_ray(geometry: ParallelBeam2D, angles: slice, device: torch.device) -> Iterator[_Piece]:
+def _by_ray(geometry: PlanarGeometry, angles: slice, device: torch.device) -> Iterator[_Piece]:
     """Rows of the matrix of A, the rays of some angles at a time."""
     step = max(1, _CHUNK // math.prod(geometry.image_shape))
     for start in range(angles.start, angles.stop, step):
         group = slice(start, min(start + step, angles.stop))
-        rays, weights = _footprint(geometry, _ALL, group, device)
+        rays, weights = footprint(geometry, ALL, group, device)
         reached = weights > 0
         # Pixels come in order; sorting stably by ray leaves them in order within each ray.
         ray, order = rays.masked_select(reached).sort(stable=True)
@@ -172,12 +130,12 @@ def _by_ray(geometry: ParallelBeam2D, angles: slice, device: torch.device) -> It
         yield counts, entries // weights[0].numel(), weights.flatten().index_select(0, entries)
 
 
-def _by_pixel(geometry: ParallelBeam2D, angles: slice, device: torch.device) -> Iterator[_Piece]:
+def _by_pixel(geometry: PlanarGeometry, angles: slice, device: torch.device) -> Iterator[_Piece]:
     """Rows of the transposed matrix, the pixels of some image rows at a time."""
     rows, columns = geometry.image_shape
     step = max(1, _CHUNK // (columns * (angles.stop - angles.start)))
     for start in range(0, rows, step):
-        rays, weights = _footprint(geometry, slice(start, start + step), angles, device)
+        rays, weights = footprint(geometry, slice(start, start + step), angles, device)
         reached = weights > 0
         yield reached.sum((1, 2)), rays.masked_select(reached), weights.masked_select(reached)
 
