@@ -19,6 +19,7 @@ from gnclightning.operators.geometry import ALL, PlanarGeometry
 from gnclightning.operators.joseph import expected_entries, footprint
 
 _ENTRY_LIMIT = 2**30  # row pointers are 32-bit, however much memory there is
+_SHARE_AT_ONCE = 16  # of the matrices that would fit memory, computed at a time where not all fit
 _CHUNK = 2**18  # weights worked on at a time: few enough to stay in a processor's cache
 _Name = Literal["forward", "adjoint"]
 _Piece = tuple[Tensor, Tensor, Tensor]  # entries per row, their columns, their values
@@ -73,8 +74,9 @@ class Radon(LinearOperator):
             entry_limit = min(entry_limit, memory_limit // (2 * (4 + dtype.itemsize)))
         entries = expected_entries(geometry)
         self._stored = entries <= entry_limit
-        at_once = angle_count if self._stored else int(entry_limit / entries * angle_count)
-        step = max(1, at_once)
+        # Computing takes several times the memory of what is computed.
+        at_once = int(entry_limit / _SHARE_AT_ONCE / entries * angle_count)
+        step = angle_count if self._stored else max(1, at_once)
         self._blocks = [
             slice(start, min(start + step, angle_count)) for start in range(0, angle_count, step)
         ]
