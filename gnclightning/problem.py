@@ -9,7 +9,7 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Tensor
 
-from gnclightning.tensors import take
+from gnclightning.tensors import take, where
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,19 @@ class Batch:
                 changes[entry.name] = mine.merge(index, theirs)
             else:
                 changes[entry.name] = theirs
+        return type(self)(**changes)
+
+    def where(self, mask: Tensor, other: Self) -> Self:
+        """Per image: self where `mask` (B,) holds, `other` elsewhere, bit for bit."""
+        changes: dict[str, Any] = {}
+        for entry in fields(self):
+            mine, theirs = getattr(self, entry.name), getattr(other, entry.name)
+            if isinstance(mine, Tensor):
+                changes[entry.name] = where(mask, mine, theirs)
+            elif isinstance(mine, Batch):
+                changes[entry.name] = mine.where(mask, theirs)
+            else:
+                changes[entry.name] = mine
         return type(self)(**changes)
 
     def write(self, index: Tensor, part: Self) -> None:

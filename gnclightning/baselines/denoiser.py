@@ -1,0 +1,40 @@
+"""A diffusion prior as a denoiser of images."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gnclightning.priors import Prior
+from gnclightning.sde import SDE
+from gnclightning.tensors import expand
+
+
+@dataclass(frozen=True)
+class Denoiser:
+    """Posterior mean of an image seen under white noise, by Tweedie's formula.
+
+    Attributes:
+        prior: its score at time t is that of gamma_t times the noisy image.
+        sde: gives gamma_t and nu_t.
+    """
+
+    prior: Prior
+    sde: SDE
+
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """Denoise x (B, ...) with noise of standard deviations sigma (B,), float64."""
+        t = self.sde.time_of(sigma)
+        noisy = expand(self.sde.mean_scale(t), x) * x
+        pull = expand(sigma * self.sde.std(t), x) * self.prior.score(noisy, t.to(x))
+        return x + pull
+
+
+def noise_levels(largest: float, smallest: float, steps: int, like: Tensor) -> Tensor:
+    """Standard deviations that fall evenly in their logarithm, (steps,), float64."""
+    ends = torch.tensor([largest, smallest], dtype=torch.float64).log()
+    return (
+        torch.linspace(float(ends[0]), float(ends[1]), steps, dtype=torch.float64)
+        .exp()
+        .to(like.device)
+    )

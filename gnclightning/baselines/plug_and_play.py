@@ -1,0 +1,51 @@
+"""Plug-and-play reconstruction: a denoiser in place of a proximal step."""
+
+import torch
+from torch import Tensor
+
+from gnclightning.baselines.denoiser import Denoiser, noise_levels
+from gnclightning.baselines.least_squares import regularised_solve
+from gnclightning.baselines.results import Reconstructed
+from gnclightning.operators import LinearOperator
+
+
+@torch.no_grad()
+def plug_and_play(
+    denoiser: Denoiser,
+    operator: LinearOperator,
+    y: Tensor,
+    sigma_y: Tensor,
+    start: Tensor,
+    *,
+    steps: int = 24,
+    sigma_max: float = 0.3,
+    sigma_min: float = 0.02,
+    weight: float = 1.0,
+    cg_steps: int = 10,
+) -> Reconstructed:
+    """Half-quadratic splitting with a denoiser and falling noise levels.
+
+    K. Zhang et al., Plug-and-play image restoration with deep denoiser prior, 2021
+    (arXiv 2008.13751), Algorithm 1: in turn minimise
+    |A x - y|^2 + weight (sigma_y / sigma)^2 |x - z|^2 by conjugate gradients, and denoise
+    z = D(x, sigma).
+
+    Args:
+        denoiser: the prior.
+        operator: A.
+        y: measurements (B, ...).
+        sigma_y: standard deviations of their noise, (B,).
+        start: first z, (B, C, H, W), such as a filtered back-projection.
+        steps: noise levels.
+        sigma_max: first noise level.
+        sigma_min: last noise level.
+        weight: lambda.
+        cg_steps: of each data step.
+    """
+    z = start
+    for level in noise_levels(sigma_max, sigma_min, steps, y):
+        sigma = level.expand(len(y))
+        rho = weight * (sigma_y.double() / sigma) ** 2
+        x = z + regularised_solve(operator, operator.adjoint(y - operator(z)), rho, cg_steps)
+        z = denoiser(x, sigma)
+    return Reconstructed(z, steps, steps * (2 + 2 * cg_steps))

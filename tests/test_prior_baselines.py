@@ -1,0 +1,173 @@
+"""Baselines that use a diffusion prior, and Tikhonov's, against what is known in closed form."""
+
+import pytest
+import torch
+
+from gnclightning.baselines import (
+    Denoiser,
+    dds,
+    diffpir,
+    dps,
+    nonmonotone_apg,
+    plug_and_play,
+    regularised_solve,
+    tikhonov,
+)
+from gnclightning.errors import UserError
+from gnclightning.objectives import Alpha, GraduatedObjective
+from gnclightning.operators import Matrix
+from gnclightning.priors import GaussianMixture
+from gnclightning.sde import VPSDE
+from gnclightning.solvers import Armijo, BarzilaiBorweinFirstStep, gradient_descent, solve
+from gnclightning.tensors import squared_norm
+
+F64 = torch.float64
+N = 6
+SDE = VPSDE()
+
+
+def random(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=F64)
+
+
+MEAN = 0.5 + 0.2 * random(N)
+COVARIANCE = torch.diag(torch.linspace(0.02, 0.2, N, dtype=F64))
+GAUSSIAN = GaussianMixture(SDE, MEAN[None], COVARIANCE[None])
+TWO = GaussianMixture(
+    SDE, torch.stack([MEAN, MEAN - 1]), 0.01 * torch.eye(N, dtype=F64).expand(2, N, N)
+)
+DENOISER = Denoiser(GAUSSIAN, SDE)
+NOTHING = Matrix(torch.zeros(1, N, dtype=F64))
+A = Matrix(random(4, N, seed=1))
+SIGMA = torch.tensor([0.05, 0.2], dtype=F64)
+Y = torch.stack([A(MEAN), A(MEAN + 0.3)]) + SIGMA[:, None] * random(2, 4, seed=2)
+
+
+def posterior_mean(y: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+    """Of the Gaussian prior, (B, N)."""
+    matrix = A.matrix
+    gram = matrix @ COVARIANCE @ matrix.mT + sigma[:, None, None] ** 2 * torch.eye(4, dtype=F64)
+    residual = y - matrix @ MEAN
+    return MEAN + (COVARIANCE @ matrix.mT @ torch.linalg.solve(gram, residual[..., None]))[..., 0]
+
+
+def test_denoiser_is_the_posterior_mean():
+    x, sigma = random(2, N, seed=3), torch.tensor([0.1, 3.0], dtype=F64)
+    spread = COVARIANCE.diagonal()
+    gain = spread / (spread + sigma[:, None] ** 2)
+    torch.testing.assert_close(DENOISER(x, sigma), MEAN + gain * (x - MEAN))
+
+
+def test_regularised_solve_is_exact_after_as_many_steps_as_unknowns():
+    b, rho = random(2, N), torch.tensor([0.3, 2.0], dtype=F64)
+    system = A.matrix.mT @ A.matrix + rho[:, None, None] * torch.eye(N, dtype=F64)
+    expected = torch.linalg.solve(system, b[..., None])[..., 0]
+    torch.testing.assert_close(regularised_solve(A, b, rho, N), expected)
+    start = random(2, N, seed=5)
+    torch.testing.assert_close(regularised_solve(A, b, rho, N, start), expected)
+    torch.testing.assert_close(regularised_solve(A, b, rho, 3 * N), expected)  # stays there
+    far = regularised_solve(A, b, rho, 1) - expected
+    assert bool((squared_norm(far) > 1e-6).all())
+
+
+def test_tikhonov_minimises_its_objective():
+    weight = torch.tensor([0.1, 1.0], dtype=F64)
+    found = tikhonov(A, Y, weight, N)
+    system = A.matrix.mT @ A.matrix + weight[:, None, None] * torch.eye(N, dtype=F64)
+    expected = torch.linalg.solve(system, A.adjoint(Y)[..., None])[..., 0]
+    torch.testing.assert_close(found.image, expected)
+    assert found.operator_evaluations == 1 + 2 * N
+    with pytest.raises(UserError, match="a positive weight for each of 2 images"):
+        tikhonov(A, Y, torch.tensor([0.1, 0.0]))
+    with pytest.raises(UserError, match="a positive weight for each of 2 images"):
+        tikhonov(A, Y, torch.tensor([0.1]))
+
+
+@pytest.mark.parametrize("method", ["diffpir", "dds", "dps"])
+def test_without_measurements_samples_are_those_of_the_prior(method):
+    count = 2000
+    y, sigma = torch.zeros(count, 1, dtype=F64), torch.ones(count, dtype=F64)
+    if method == "diffpir":
+        x = diffpir(DENOISER, NOTHING, y, sigma, range(count), steps=60, renoise=0.0).image
+    elif method == "dds":
+        # No A*A has a mean diagonal entry of 0; this one hardly sees anything.
+        barely = Matrix(1e-8 * torch.ones(1, N, dtype=F64))
+        x = dds(DENOISER, barely, y, range(count), steps=60, renoise=0.0, weight=1e-9).image
+    else:
+        barely = Matrix(1e-8 * torch.ones(1, N, dtype=F64))
+        x = dps(DENOISER, barely, y, range(count), steps=150, weight=0.0).image
+    spread = COVARIANCE.diagonal().sqrt()
+    assert bool(((x.mean(0) - MEAN).abs() < 4 * spread / count**0.5 + 0.005).all())
+    torch.testing.assert_close(x.std(0), spread, rtol=0.08, atol=0.01)
+
+
+@pytest.mark.parametrize("method", ["diffpir", "dds", "dps", "plug_and_play"])
+def test_measurements_bring_the_result_to_the_posterior_mean(method):
+    """Nearer to it than the prior's mean, which knows no measurements, by more than half."""
+    count = 200
+    index = torch.arange(count) % 2
+    y, sigma = Y[index], SIGMA[index]
+    if method == "diffpir":
+        x = diffpir(DENOISER, A, y, sigma, range(count), steps=60).image
+    elif method == "dds":
+        x = dds(DENOISER, A, y, range(count), steps=60).image
+    elif method == "dps":
+        x = dps(DENOISER, A, y, range(count), steps=150, weight=0.1).image
+    else:
+        x = plug_and_play(DENOISER, A, y, sigma, torch.zeros(count, N, dtype=F64)).image
+    expected = posterior_mean(Y, SIGMA)
+    found = torch.stack([x[index == k].mean(0) for k in range(2)])
+    missed = A(found - expected).norm(dim=1) / A(MEAN - expected).norm(dim=1)
+    assert bool((missed < 0.5).all()), missed
+
+
+@pytest.mark.parametrize("method", [diffpir, dds, dps])
+def test_a_batch_is_its_images_one_by_one(method):
+    more = {"sigma_y": SIGMA} if method is diffpir else {}
+    together = method(DENOISER, A, Y, seeds=[3, 7], steps=8, **more).image
+    again = method(DENOISER, A, Y, seeds=[3, 7], steps=8, **more).image
+    assert torch.equal(together, again)
+    assert not torch.equal(together, method(DENOISER, A, Y, seeds=[3, 8], steps=8, **more).image)
+    for k, seed in enumerate([3, 7]):
+        more = {"sigma_y": SIGMA[k : k + 1]} if method is diffpir else {}
+        alone = method(DENOISER, A, Y[k : k + 1], seeds=[seed], steps=8, **more).image
+        torch.testing.assert_close(alone[0], together[k], rtol=1e-10, atol=1e-10)
+
+
+def objective(prior: GaussianMixture) -> GraduatedObjective:
+    return GraduatedObjective(A, Y, prior, Alpha.constant(SDE, 0.05), 0.02)
+
+
+def test_accelerated_gradient_finds_the_minimum_sooner_than_gradient_descent():
+    problem, start = objective(GAUSSIAN), torch.zeros(2, N, dtype=F64)
+    matrix = problem.evaluate(start)
+    minimum = nonmonotone_apg(problem, start, 400, step_size=0.1).point
+    assert bool((minimum.gradient.norm(dim=1) < 1e-6 * matrix.gradient.norm(dim=1)).all())
+    plain = gradient_descent(
+        0.02, 40, search=Armijo(), first_step=BarzilaiBorweinFirstStep(initial=0.1, factor=1.0)
+    )
+    short = nonmonotone_apg(problem, start, 40, step_size=0.1)
+    assert bool((short.point.value - minimum.value < 0.05 * (matrix.value - minimum.value)).all())
+    reached = solve(plain, problem, start).state.point.value
+    torch.testing.assert_close(reached, minimum.value, rtol=1e-3, atol=1e-3)
+
+
+def test_accelerated_gradient_never_ends_above_its_start_and_counts():
+    """With two modes f is not convex."""
+    problem, start = objective(TWO), random(2, N, seed=9)
+    calls = 0
+    evaluate = problem.evaluate
+
+    def counted(x: torch.Tensor):
+        nonlocal calls
+        calls += 1
+        return evaluate(x)
+
+    problem.evaluate = counted  # pyright: ignore[reportAttributeAccessIssue]
+    begun = evaluate(start).value
+    found = nonmonotone_apg(problem, start, 60, step_size=10.0)
+    assert bool((found.point.value < begun).all())
+    assert int(found.evaluations.max()) <= calls
+    alone = nonmonotone_apg(objective(TWO).select(torch.tensor([1])), start[1:], 60, step_size=10.0)
+    torch.testing.assert_close(alone.point.x[0], found.point.x[1], rtol=1e-8, atol=1e-8)
+    assert int(alone.evaluations) == int(found.evaluations[1])
