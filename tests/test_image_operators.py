@@ -19,6 +19,7 @@ from gnclightning.operators import (
     Stack,
     Sum,
     UndersampledFourier,
+    Weighted,
     dot_test,
     gaussian_kernel,
 )
@@ -173,6 +174,24 @@ def test_composed_operators_follow_to_and_have_derivatives():
     x, weights = random(*shape).requires_grad_(), random(2, 2, seed=1)
     (gradient,) = torch.autograd.grad((operator(x) * weights).sum(), x)
     torch.testing.assert_close(gradient, operator.adjoint(weights))
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda a: Scaled(a, 3.0),
+        lambda a: Sum([a, a]),
+        lambda a: Composition(a, a),
+        lambda a: Stack([a]),
+    ],
+)
+def test_parts_follow_the_images_that_stay(build):
+    """Weights belong to the images of a batch."""
+    operator = build(Weighted(Identity((2, 3)).to(F64), random(4, 1, 2, 3).square()))
+    x, kept = random(4, 1, 2, 3, seed=1), torch.tensor([2, 0])
+    part = operator.select(kept)
+    whole = operator(x).reshape(4, -1)
+    torch.testing.assert_close(part(x[kept]).reshape(2, -1), whole[kept])
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,10 @@ class Composition(LinearOperator):
         self.outer = outer
         self.inner = inner
 
+    def select(self, index: Tensor) -> "Composition":
+        """The operator of the images `index` (n,) of a batch."""
+        return Composition(self.outer.select(index), self.inner.select(index))
+
     def _matvec(self, x: Tensor) -> Tensor:
         return self.outer(self.inner(x))
 
@@ -57,6 +61,10 @@ class Scaled(LinearOperator):
         super().__init__(operator.domain_shape, operator.range_shape, operator.dtype)
         self.operator = operator
         self.factor = factor
+
+    def select(self, index: Tensor) -> "Scaled":
+        """The operator of the images `index` (n,) of a batch."""
+        return Scaled(self.operator.select(index), self.factor)
 
     def _matvec(self, x: Tensor) -> Tensor:
         return self.factor * self.operator(x)
@@ -85,6 +93,10 @@ class Sum(LinearOperator):
                 )
         super().__init__(first.domain_shape, first.range_shape, first.dtype)
         self.operators = nn.ModuleList(operators)
+
+    def select(self, index: Tensor) -> "Sum":
+        """The operator of the images `index` (n,) of a batch."""
+        return Sum([part.select(index) for part in _parts(self.operators)])
 
     def _matvec(self, x: Tensor) -> Tensor:
         return reduce(torch.add, (part(x) for part in _parts(self.operators)))
@@ -123,6 +135,10 @@ class Stack(LinearOperator):
             piece.reshape(*y.shape[:-1], *part.range_shape)
             for piece, part in zip(pieces, _parts(self.operators), strict=True)
         ]
+
+    def select(self, index: Tensor) -> "Stack":
+        """The operator of the images `index` (n,) of a batch."""
+        return Stack([part.select(index) for part in _parts(self.operators)])
 
     def _matvec(self, x: Tensor) -> Tensor:
         results = ((part, part(x)) for part in _parts(self.operators))
