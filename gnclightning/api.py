@@ -150,7 +150,8 @@ def reconstruct(
     if progress:
         observers.append(NotebookBar(len(names), ready.config.solver.steps))
     with full_float32():
-        run(ready.measurements.batches(config.images_at_once), ready.methods, observers)
+        batches = ready.measurements.batches(ready.config.images_at_once)
+        run(batches, ready.methods, observers, limit=ready.limit)
     effective = effective_config(ready.config, geometry, on)
     return _assemble(results.finished, sinogram, unit, effective)
 

@@ -11,10 +11,10 @@ def run_training(config: TrainConfig) -> None:
 
 
 def run_reconstruction(config: ReconstructConfig, dry_run: bool = False) -> None:
-    """See `build_reconstruction.run_reconstruction`."""
-    from gnclightning import build_reconstruction
+    """See `build_run.run_reconstruction`."""
+    from gnclightning import build_run
 
-    build_reconstruction.run_reconstruction(config, dry_run)
+    build_run.run_reconstruction(config, dry_run)
 
 
 def run_inspection(config: InspectConfig) -> None:

@@ -32,8 +32,15 @@ _ARRAYS = 4
 """Images in memory for each image of a run: the truth and what three methods make of it."""
 
 
-def build_source(config: ReconstructConfig) -> ImageSet | SinogramSet:
-    """The images of the run, or measured sinograms as they are stored, checked."""
+def build_source(
+    config: ReconstructConfig, rejected: dict[str, str] | None = None
+) -> ImageSet | SinogramSet:
+    """The images of the run, or measured sinograms as they are stored, checked.
+
+    Args:
+        config: the settings.
+        rejected: takes the names of images in own files that cannot be used, with the reason.
+    """
     data = config.data
     if isinstance(data, SinogramDataConfig):
         return read_sinograms(
@@ -46,7 +53,7 @@ def build_source(config: ReconstructConfig) -> ImageSet | SinogramSet:
             truth=data.truth,
             attributes=data.attributes,
         )
-    return build_images(config)
+    return build_images(config, rejected)
 
 
 def with_last_time(config: ReconstructConfig, measurements: Measurements) -> ReconstructConfig:
@@ -59,8 +66,8 @@ def with_last_time(config: ReconstructConfig, measurements: Measurements) -> Rec
     )
 
 
-def build_images(config: ReconstructConfig) -> ImageSet:
-    """The images of the run, checked."""
+def build_images(config: ReconstructConfig, rejected: dict[str, str] | None = None) -> ImageSet:
+    """The images of the run, checked; see `build_source`."""
     match config.data:
         case DemoDataConfig(count=count):
             check_memory(_ARRAYS * count * 128**2 * 4, f"{count} images (data.count)")
@@ -75,9 +82,8 @@ def build_images(config: ReconstructConfig) -> ImageSet:
                 stack[:, None], tuple(f"ellipses[{n}]" for n in indices), tuple(indices)
             )
         case FolderDataConfig(path=path, count=count, key=key):
-            return read_images(
-                path, count, key, IntensityMapping(config.data.range, config.data.clip)
-            )
+            mapping = IntensityMapping(config.data.range, config.data.clip)
+            return read_images(path, count, key, mapping, rejected)
         case LDCTDataConfig():
             return build_slice_images(config.data, config.progress)
         case _:

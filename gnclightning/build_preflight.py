@@ -55,7 +55,7 @@ def build_preflight(run: Run, output_bytes: int, device: torch.device) -> Prefli
     probe, geometry, images = run.probe, run.geometry, len(run.source)
     kind = "measured" if isinstance(run.source, SinogramSet) else "simulated"
     sinograms = f"{images} {kind}, {len(geometry.angles)} angles x {geometry.detector_count} bins"
-    batch = min(run.config.batch_size, images)
+    batch = min(run.config.rows_at_once, images)
     memory = check_fits(probe, batch, device)
     gradient = probe.gradient
     seconds = images * run.config.solver.steps * probe.step_seconds

@@ -1,30 +1,24 @@
-"""From a `ReconstructConfig` to a run folder: checks and builds everything, then runs it."""
+"""From a `ReconstructConfig` to all that a run needs, checked."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from functools import partial
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from rich.console import Console
 from torch import Tensor
 
-from gnclightning.build_ldct import build_dicom_series, build_preprocessing
+from gnclightning.build_ldct import build_preprocessing
 from gnclightning.build_measurement import (
     build_geometry,
     build_measurements,
-    build_source,
     with_last_time,
 )
-from gnclightning.build_preflight import Run, build_preflight
 from gnclightning.build_scan import (
     find_centre,
-    in_units_of_images,
     with_noise_level,
 )
 from gnclightning.build_solver import build_alpha, build_discrepancy, build_solver
-from gnclightning.config import ReconstructConfig, save
+from gnclightning.config import ReconstructConfig
 from gnclightning.config.reconstruct import (
     FolderDataConfig,
     LDCTDataConfig,
@@ -33,9 +27,8 @@ from gnclightning.config.reconstruct import (
 from gnclightning.config.solver import GraduatedConfig, PreconditionedConfig, SolverConfig
 from gnclightning.data.images import ImageSet
 from gnclightning.data.sinograms import SinogramSet
-from gnclightning.diagnostics import inspect
+from gnclightning.diagnostics import Inspection, inspect
 from gnclightning.errors import UserError
-from gnclightning.files import replacing
 from gnclightning.memory import check_memory
 from gnclightning.objectives import Alpha, GraduatedObjective
 from gnclightning.operators import ParallelBeam2D, Radon, RotationCentre, weighted
@@ -47,6 +40,8 @@ from gnclightning.priors import (
     load_prior,
 )
 from gnclightning.reconstruction import methods
+from gnclightning.reconstruction.batch_size import BatchLimit, fitting_batch_size
+from gnclightning.reconstruction.certification import join
 from gnclightning.reconstruction.checks import (
     check_mapping,
     check_pixel_size,
@@ -55,70 +50,13 @@ from gnclightning.reconstruction.checks import (
     check_times,
     check_zero,
 )
-from gnclightning.reconstruction.folder import (
-    CONFIG,
-    check_space,
-    choose_folder,
-    create_folder,
-)
 from gnclightning.reconstruction.measurement import Measurements
 from gnclightning.reconstruction.preflight import Probe, probe
-from gnclightning.reconstruction.progress import ProgressBar
 from gnclightning.reconstruction.records import MeasuredBatch
-from gnclightning.reconstruction.report import Report
-from gnclightning.reconstruction.runner import Observer, run
+from gnclightning.reconstruction.resuming import fingerprint
 from gnclightning.reconstruction.starts import RandomStarts
-from gnclightning.reconstruction.table import FinalTable
-from gnclightning.reconstruction.tracking import Tracking
-from gnclightning.reconstruction.writers import RunFolder, Units, estimate_size
 from gnclightning.tensors import full_float32
-from gnclightning.tracking import check_mode, effective_mode, open_logger
-
-
-def run_reconstruction(config: ReconstructConfig, dry_run: bool = False) -> None:
-    """Measure and reconstruct as configured; prints a table and fills the run folder.
-
-    Args:
-        config: the settings.
-        dry_run: whether to stop after all checks, print what they found, and write nothing.
-
-    Raises:
-        UserError: anything that the configuration, the prior, the data or the run folder get
-            wrong; before any work.
-        OSError: a file cannot be read or written.
-    """
-    given = config
-    folder = choose_folder(config.output, config.overwrite)
-    device = build_device(config.device)
-    check_mode(config.logger.mode)
-    _check_slices(config)
-    config, source = in_units_of_images(config, build_source(config))
-    ready = prepare(config, source, device)
-    config, images = ready.config, len(ready.measurements)
-    size = estimate_size(images, ready.geometry, len(ready.methods), config.solver.steps)
-    report = build_preflight(
-        Run(given, config, source, ready.geometry, ready.metadata, ready.centre, ready.probe),
-        size,
-        device,
-    )
-    if dry_run:
-        check_space(folder, size)
-        return report.show_all(Console())
-    report.show(Console(stderr=True), headline=config.progress)
-    create_folder(folder, size)
-    effective = effective_config(config, ready.geometry, device)
-    with replacing(folder / CONFIG) as temporary:
-        save(effective, temporary)
-    units = Units(ready.metadata.intensity_unit, ready.geometry.unit)
-    observers = [
-        RunFolder(folder, ready.geometry, units, images, device),
-        Report(folder),
-        *_console_observers(effective, folder, images),
-    ]
-    if config.output_dicom:
-        observers.append(build_dicom_series(effective, folder))
-    with full_float32():
-        run(ready.measurements.batches(config.images_at_once), ready.methods, observers)
+from gnclightning.tracking import effective_mode
 
 
 @dataclass(frozen=True)
@@ -126,13 +64,16 @@ class Ready:
     """What a run needs, checked.
 
     Attributes:
-        config: the settings, with the noise level and the smallest time that the data decide.
+        config: the settings, with the noise level, the smallest time and the batch size that data
+            and memory decide.
         geometry: of the sinograms, in their own unit of length.
         metadata: the description of the prior.
         measurements: what gives the measured batches.
         methods: the baselines, then the solver.
         probe: what a first image told of operator, gradients and costs.
         centre: the estimate of the centre of rotation, if it was asked for.
+        limit: how many images the solver iterates together, for the runner.
+        inputs: checksums of prior and data.
     """
 
     config: ReconstructConfig
@@ -142,6 +83,8 @@ class Ready:
     methods: list[methods.Method]
     probe: Probe
     centre: RotationCentre | None
+    limit: BatchLimit
+    inputs: dict[str, str]
 
 
 def prepare(
@@ -149,6 +92,7 @@ def prepare(
     source: ImageSet | SinogramSet,
     device: torch.device,
     geometry: ParallelBeam2D | None = None,
+    processes: int = 1,
 ) -> Ready:
     """Build everything and check it, down to the gradient of the objective at the first start.
 
@@ -157,12 +101,15 @@ def prepare(
         source: images to measure, or measured sinograms divided by the unit of their images.
         device: to compute on.
         geometry: of the sinograms; None takes it from the settings.
+        processes: that share the memory of this machine.
 
     Raises:
         UserError: the prior, the data, the geometry or the settings do not fit each other.
     """
     prior, metadata = build_prior(config, source)
     centre = find_centre(config, source)
+    data = source.images if isinstance(source, ImageSet) else source.sinograms
+    inputs = fingerprint(prior, data, source.names)
     if geometry is None:
         geometry = build_geometry(config.geometry, metadata.image_shape, source)
     if centre is not None:
@@ -184,13 +131,18 @@ def prepare(
     solver = build_method(config, operator, prior.to(device), metadata)
     with full_float32():
         found = probe(operator, solver, next(measurements.batches(1)))
+    if config.batch_size == "auto":
+        fitting = fitting_batch_size(found.image_bytes, found.shared_bytes, device, processes)
+        config = replace(config, batch_size=fitting)
+    limit = BatchLimit(config.rows_at_once)
+    solver = replace(solver, limit=limit, inspect=_in_parts(solver.inspect, limit))
     chosen = [*build_baselines(config, operator), solver]
     if config.starts > 1:
         chosen[-1] = RandomStarts(solver, config.starts, operator)
-    return Ready(config, geometry, metadata, measurements, chosen, found, centre)
+    return Ready(config, geometry, metadata, measurements, chosen, found, centre, limit, inputs)
 
 
-def _check_slices(config: ReconstructConfig) -> None:
+def check_slices(config: ReconstructConfig) -> None:
     """Refuse CT slices that are not made for the prior before they are made, which takes long."""
     data, path = config.data, config.prior.path
     if not isinstance(data, LDCTDataConfig):
@@ -203,8 +155,17 @@ def _check_slices(config: ReconstructConfig) -> None:
     check_mapping(metadata, path, ends, "data.intensity and data.window, HU")
 
 
-def build_device(name: str) -> torch.device:
-    """The device to compute on."""
+def _in_parts(
+    look: Callable[[Tensor], Inspection] | None, limit: BatchLimit
+) -> Callable[[Tensor], Inspection] | None:
+    """The same inspection, of as many images at once as fit into memory."""
+    if look is None:
+        return None
+    return lambda x: join([look(part) for part in x.split(limit.size)])
+
+
+def build_device(name: str, rank: int | None = None) -> torch.device:
+    """The device to compute on; processes of a rank on this machine have one each."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
@@ -212,6 +173,8 @@ def build_device(name: str) -> torch.device:
             "expected a CUDA device for device=cuda, PyTorch finds none: give device=cpu, or "
             "install a PyTorch build for this GPU"
         )
+    if name == "cuda" and rank is not None:
+        return torch.device(name, rank % torch.cuda.device_count())
     return torch.device(name)
 
 
@@ -325,31 +288,6 @@ def build_objective(
         solver.last_time,
         sigma_y=measured.sigma_y,
         **more,
-    )
-
-
-def _console_observers(config: ReconstructConfig, folder: Path, images: int) -> list[Observer]:
-    """Progress bar, table and tracking, as far as they are wanted."""
-    messages = Console(stderr=True)
-    observers: list[Observer] = []
-    if config.progress:
-        observers.append(ProgressBar(images, config.solver.steps, messages))
-    observers.append(FinalTable(folder, Console()))
-    if config.logger.mode != "disabled":
-        observers.append(_tracking(config, folder, images, messages))
-    return observers
-
-
-def _tracking(config: ReconstructConfig, folder: Path, images: int, messages: Console) -> Tracking:
-    logger = config.logger
-    name = logger.name or folder.resolve().name
-    return Tracking(
-        partial(open_logger, logger.mode, logger.project, name, folder),
-        asdict(config),
-        images,
-        config.images_at_once,
-        logger.images_every,
-        messages,
     )
 
 

@@ -108,8 +108,8 @@ def reconstruct(arguments: Sequence[str] | None = None) -> int:
             "data.name=folder data.path=images.npy logger.mode=disabled",
             "--config configs/reconstruct/gnc_flow.yaml",
         ),
-        interrupted="finished batches are kept in the run folder; give the command again, "
-        "with overwrite=true or another output=FOLDER, for all of them",
+        interrupted="what is finished is kept in the run folder; give the same command again, "
+        "with its output=FOLDER, to go on from there",
         dry_run=_check_reconstruction,
     )
     return main(program, sys.argv[1:] if arguments is None else arguments)

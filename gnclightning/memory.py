@@ -10,7 +10,12 @@ _LIMITS = (
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
 """Where containers say what they may use."""
-
+_USED = (
+    Path("/sys/fs/cgroup/memory.current"),
+    Path("/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+)
+"""Where they say what they use, in the same order."""
+_SYSTEM = Path("/proc/meminfo")
 
 _WORDS = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
 """What PyTorch, CUDA and their libraries say where they have no class of errors for it."""
@@ -26,10 +31,20 @@ def ran_out(error: BaseException) -> bool:
 def total_memory() -> int:
     """Bytes that this machine, or the container around this process, has."""
     known = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for path in _LIMITS:
-        text = path.read_text().strip() if path.is_file() else ""
-        if text.isdigit():
-            known.append(int(text))
+    known += [limit for path in _LIMITS if (limit := _number(path)) is not None]
+    return min(known)
+
+
+def available_memory() -> int:
+    """Bytes that this process can still take; half of all where the system does not say."""
+    known = [total_memory() // 2]
+    if _SYSTEM.is_file():
+        fields = dict(line.split(":", 1) for line in _SYSTEM.read_text().splitlines())
+        if "MemAvailable" in fields:
+            known = [1024 * int(fields["MemAvailable"].split()[0])]
+    for limit, used in zip(map(_number, _LIMITS), map(_number, _USED), strict=True):
+        if limit is not None and used is not None:
+            known.append(max(limit - used, 0))
     return min(known)
 
 
@@ -41,3 +56,8 @@ def check_memory(needed: int, what: str) -> None:
             f"expected {what} to fit into {total / 1e9:.0f} GB of memory, got {needed / 1e9:,.0f} "
             "GB: ask for fewer or smaller ones"
         )
+
+
+def _number(path: Path) -> int | None:
+    text = path.read_text().strip() if path.is_file() else ""
+    return int(text) if text.isdigit() else None

@@ -3,6 +3,7 @@
 Everything is per image: values, slopes and step sizes have shape (B,), float64.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Protocol, Self
 
@@ -55,6 +56,20 @@ class Batch:
                 mine.write(index, theirs)
             elif isinstance(mine, Tensor):
                 mine.index_copy_(0, index, theirs)
+
+    @classmethod
+    def join(cls, parts: Sequence[Self]) -> Self:
+        """The rows of all parts, one after the other."""
+        changes: dict[str, Any] = {}
+        for entry in fields(cls):
+            values = [getattr(part, entry.name) for part in parts]
+            if isinstance(values[0], Tensor):
+                changes[entry.name] = torch.cat(values)
+            elif isinstance(values[0], Batch):
+                changes[entry.name] = type(values[0]).join(values)
+            else:
+                changes[entry.name] = values[0]
+        return cls(**changes)
 
     def _map(self, function: Any) -> Self:
         changes: dict[str, Any] = {}

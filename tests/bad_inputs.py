@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gnclightning import build_reconstruction, cli
+from gnclightning import build_run, cli
 from run_folders import table
 
 OUTPUT, CACHE = Path("run"), Path("cache")
@@ -90,7 +90,7 @@ def run(case: Case, folder: Path) -> Outcome:
     out, err = StringIO(), StringIO()
     with (
         mock.patch.object(lightning.Trainer, "fit", fit),
-        mock.patch.object(build_reconstruction, "run", never),
+        mock.patch.object(build_run, "run", never),
         redirect_stdout(out),
         redirect_stderr(err),
         chdir(folder),

@@ -5,7 +5,6 @@ from pathlib import Path
 import torch
 
 from gnclightning.operators import ParallelBeam2D
-from gnclightning.reconstruction.folder import create_folder
 from gnclightning.reconstruction.records import (
     BatchResult,
     MeasuredBatch,
@@ -60,7 +59,7 @@ def result(*names: str, iterations: int = 2, psnr: float = 30.0) -> BatchResult:
 
 
 def run_folder(path: Path, images: int = 3) -> RunFolder:
-    create_folder(path, 0)
+    path.mkdir(exist_ok=True)
     units = Units("1/cm", "cm")
     return RunFolder(path, GEOMETRY, units, images, torch.device("cpu"))
 

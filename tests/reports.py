@@ -69,8 +69,7 @@ def made_up(path: Path, names: list[str], known: bool = True) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(figures, "draw", lambda results: {})  # they are slow, and not looked at
         finished = replace(one, batch=batch, methods=[replace(method, metrics=rows)])
-        observer.batch_finished(finished)
-        observer.close()
+        observer.close([finished])
     write_report(path)
     return path
 

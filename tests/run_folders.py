@@ -10,6 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from gnclightning import build_run
 from gnclightning.build import run_reconstruction
 from gnclightning.build_measurement import build_geometry, build_images, build_measurements
 from gnclightning.cli import reconstruct
@@ -17,6 +18,7 @@ from gnclightning.config import ReconstructConfig, load_reconstruct_config
 from gnclightning.networks import UNet, UNetConfig
 from gnclightning.operators import Radon
 from gnclightning.priors import NetworkEnergy, NetworkPrior, PriorMetadata, save_prior
+from gnclightning.reconstruction.chunks import Chunks
 from gnclightning.reconstruction.records import MeasuredBatch
 from gnclightning.sde import SDE, VPSDE
 
@@ -29,6 +31,7 @@ FAST = (
     "tv.iterations=10",
     "device=cpu",
     "progress=false",
+    "batch_size=8",
     "logger.mode=disabled",
 )
 """A few iterations, nothing on the screen but the table."""
@@ -102,7 +105,13 @@ def measured(prior: Path, *overrides: str) -> list[MeasuredBatch]:
     config = configure(prior, Path("unused"), *overrides)
     images = build_images(config)
     operator = Radon(build_geometry(config.geometry, images.shape, images))
-    return list(build_measurements(config, images, operator).batches(config.batch_size))
+    return list(build_measurements(config, images, operator).batches(config.images_at_once))
+
+
+def without_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let runs do all but the work itself."""
+    monkeypatch.setattr(build_run, "run", lambda *_: None)
+    monkeypatch.setattr(Chunks, "finish", lambda self: None)
 
 
 def table(path: Path) -> list[dict[str, str]]:

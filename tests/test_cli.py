@@ -160,8 +160,8 @@ class TestInterruption:
         assert reconstruct([]) == 130
         assert capsys.readouterr() == (
             "",
-            "interrupted: finished batches are kept in the run folder; give the command again, "
-            "with overwrite=true or another output=FOLDER, for all of them\n",
+            "interrupted: what is finished is kept in the run folder; give the same command again, "
+            "with its output=FOLDER, to go on from there\n",
         )
         assert train([]) == 130
         assert capsys.readouterr() == (

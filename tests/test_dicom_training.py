@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dicom_trees import write_series
-from gnclightning import build_reconstruction, cli
+from gnclightning import cli
 from gnclightning.build_ldct import build_slice_images, build_slices
 from gnclightning.build_prior import build_metadata
 from gnclightning.build_training import build_data
@@ -17,7 +17,7 @@ from gnclightning.priors import NetworkEnergy, PriorMetadata, load_prior, save_p
 from gnclightning.sde import VPSDE
 from gnclightning.training.data import shuffled
 from gnclightning.training.ldct import LDCTDataModule
-from run_folders import tiny_network
+from run_folders import tiny_network, without_work
 
 PATIENTS = ("C001", "C002", "C004", "C027")
 
@@ -221,7 +221,7 @@ def test_slices_of_another_size_are_refused_before_they_are_made(folder, tmp_pat
 @pytest.mark.parametrize(("more", "fits"), [(["data.intensity=window"], True), ([], False)])
 def test_a_prior_of_another_window_is_refused(folder, tmp_path, capsys, monkeypatch, more, fits):
     """The prior was trained on HU from -1000 to 1000; the default is the paper's attenuation."""
-    monkeypatch.setattr(build_reconstruction, "run", lambda *_: None)
+    without_work(monkeypatch)
     path = tmp_path / "window.safetensors"
     prior = NetworkEnergy(VPSDE(), tiny_network())
     training = {"range": [-1000.0, 1000.0]}

@@ -17,7 +17,7 @@ import pytest
 from batches import GEOMETRY, names_in, result, run_folder
 from gnclightning.errors import UserError
 from gnclightning.files import replacing, write_csv, write_hdf5, write_json
-from gnclightning.reconstruction.folder import choose_folder, create_folder
+from gnclightning.reconstruction.folder import choose_folder, clear_folder, probe_folder
 from gnclightning.reconstruction.writers import estimate_size
 from run_folders import table
 
@@ -91,7 +91,7 @@ class TestFolder:
             found = choose_folder(None, overwrite=False)
             assert found == Path("runs", expected)
             assert not found.exists()
-            create_folder(found, 0)
+            probe_folder(found, 0)
 
     def test_empty_or_missing_folders_are_fine(self, tmp_path):
         assert choose_folder(str(tmp_path), overwrite=False) == tmp_path
@@ -100,16 +100,16 @@ class TestFolder:
 
     def test_overwriting_clears_what_an_earlier_run_left_and_nothing_else(self, tmp_path):
         observer = run_folder(tmp_path)
-        observer.batch_finished(result("a", "b", "c"))
-        observer.run_finished()
+        observer.close([result("a", "b", "c")])
         (tmp_path / "config.yaml").touch()
         (tmp_path / "notes.txt").write_text("mine")
         (tmp_path / "figures" / "mine.png").touch()
-        with pytest.raises(UserError, match="expected an empty run folder"):
-            choose_folder(str(tmp_path), overwrite=False)
-        create_folder(choose_folder(str(tmp_path), overwrite=True), 0)
+        assert choose_folder(str(tmp_path), overwrite=False) == tmp_path  # it may be gone on with
+        clear_folder(choose_folder(str(tmp_path), overwrite=True))
         assert names_in(tmp_path) == ["figures", "notes.txt"]
         assert names_in(tmp_path / "figures") == ["mine.png"]
+        with pytest.raises(UserError, match="expected an empty run folder"):
+            choose_folder(str(tmp_path), overwrite=False)
 
     def test_space_is_checked_where_the_folder_will_be(self, tmp_path, monkeypatch):
         asked = []
@@ -120,10 +120,10 @@ class TestFolder:
 
         monkeypatch.setattr(shutil, "disk_usage", usage)
         with pytest.raises(UserError, match=r"expected 11 MB free in .*, got 10 MB: free some"):
-            create_folder(tmp_path / "a" / "b", 11_000_000)
+            probe_folder(tmp_path / "a" / "b", 11_000_000)
         assert asked == [tmp_path]
         assert names_in(tmp_path) == []
-        create_folder(tmp_path / "a" / "b", 10_000_000)
+        probe_folder(tmp_path / "a" / "b", 10_000_000)
 
     def test_a_disk_that_is_full_at_once(self, tmp_path, monkeypatch):
         def full(self, data):
@@ -131,16 +131,14 @@ class TestFolder:
 
         monkeypatch.setattr(Path, "write_bytes", full)
         with pytest.raises(OSError, match="No space left") as caught:
-            create_folder(tmp_path, 0)
+            probe_folder(tmp_path, 0)
         assert caught.value.errno == errno.ENOSPC
 
     def test_the_estimate_holds(self, tmp_path):
         observer = run_folder(tmp_path, images=60)
-        for n in range(20):
-            observer.batch_finished(
-                result(f"{n}a", f"{n}b", f"{n}c", iterations=50, psnr=math.pi * 10)
-            )
-        observer.close()
+        observer.close(
+            [result(f"{n}a", f"{n}b", f"{n}c", iterations=50, psnr=math.pi * 10) for n in range(20)]
+        )
         size = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
         overhead = estimate_size(0, GEOMETRY, 1, 50)
         assert size < estimate_size(60, GEOMETRY, 1, 50) - overhead < 8 * size

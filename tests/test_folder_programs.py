@@ -6,10 +6,10 @@ import h5py
 import numpy as np
 import pytest
 
-from gnclightning import build_reconstruction, cli
+from gnclightning import build_run, cli
 from gnclightning.priors import PriorMetadata, load_prior, save_prior
 from own_images import write_hdf5
-from run_folders import arrays, refused_in_one_line, settings
+from run_folders import arrays, refused_in_one_line, settings, without_work
 
 TINY_TRAINING = (
     "network.channels=8",
@@ -75,7 +75,7 @@ class TestCommandLine:
     def test_another_mapping_than_in_training(
         self, prior, tmp_path, capsys, monkeypatch, given, shown
     ):
-        monkeypatch.delattr(build_reconstruction, "run")  # nothing may begin
+        monkeypatch.delattr(build_run, "run")  # nothing may begin
         path, images = self.trained_on(prior, tmp_path, [-1000.5, 3000.0]), tmp_path / "a.npy"
         np.save(images, np.random.default_rng(0).random((1, 32, 32)))
         arguments = settings(path, tmp_path / "run", data=own(images, *given))
@@ -89,7 +89,8 @@ class TestCommandLine:
 
     def test_files_that_were_mapped_before(self, prior, tmp_path, monkeypatch):
         runs = []
-        monkeypatch.setattr(build_reconstruction, "run", lambda *_: runs.append(_))
+        without_work(monkeypatch)
+        monkeypatch.setattr(build_run, "run", lambda *_: runs.append(_))
         path, images = self.trained_on(prior, tmp_path, [-1000.0, 3000.0]), tmp_path / "a.npy"
         np.save(images, np.random.default_rng(0).random((1, 32, 32)))
         data = own(images, "data.range=[0,1]")
@@ -110,7 +111,7 @@ class TestCommandLine:
     def test_pixels_of_another_size_than_in_training(
         self, prior, tmp_path, monkeypatch, capsys, geometry, fits
     ):
-        monkeypatch.setattr(build_reconstruction, "run", lambda *_: None)
+        without_work(monkeypatch)
         path = tmp_path / "mm.safetensors"
         training = {"pixel_size_range": [1.0, 2.0]}
         metadata = PriorMetadata((32, 32), pixel_size=1.5, length_unit="mm", training=training)

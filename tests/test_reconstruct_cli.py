@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from gnclightning import build_reconstruction, files, memory, tracking
+from gnclightning import build_run, files, memory, tracking
 from gnclightning.cli import reconstruct
 from gnclightning.config import load_reconstruct_config
 from gnclightning.data.ellipses import phantoms
@@ -33,7 +33,7 @@ def refused(tmp_path, capsys, monkeypatch):
         raise AssertionError("work began")
 
     def check(prior: Path, *overrides: str, parts: tuple[str, ...], data=None) -> None:
-        monkeypatch.setattr(build_reconstruction, "run", no_work)
+        monkeypatch.setattr(build_run, "run", no_work)
         chosen = {} if data is None else {"data": data}
         output = tmp_path / "output"
         arguments = settings(prior, output, *overrides, **chosen)
@@ -112,8 +112,8 @@ class TestData:
     )
     def test_bad_pixels(self, refused, prior, tmp_path, value, part):
         images = noise_images(2, 32, 32)
-        images[1, 3, 4] = value
-        refused(prior, data=folder_of(tmp_path, images), parts=("image images[1]", part))
+        images[:, 3, 4] = value
+        refused(prior, data=folder_of(tmp_path, images), parts=("image images[0]", part))
 
     def test_constant(self, refused, prior, tmp_path):
         data = folder_of(tmp_path, np.full((32, 32), 0.5, np.float32))
@@ -293,7 +293,7 @@ class TestRuns:
         arguments = settings(prior, tmp_path, "batch_size=2", "solver.steps=1")
         assert reconstruct(arguments) == 130
         out, err = capsys.readouterr()
-        assert err.startswith("interrupted: finished batches are kept in the run folder")
+        assert err.startswith("interrupted: what is finished is kept in the run folder")
         assert f"run folder: {tmp_path}" in out
         assert "ellipses[1]" in out
         rows = table(tmp_path / "metrics.csv")

@@ -182,8 +182,7 @@ class TestSafety:
 def test_an_unfinished_run_has_a_report_of_what_it_finished(tmp_path):
     observer = run_folder(tmp_path, 5)
     (tmp_path / "config.yaml").write_text("")
-    observer.batch_finished(result("a", "b"))
-    observer.close()
+    observer.close([result("a", "b")])
     write_report(tmp_path)
     summary = content(tmp_path)["summary"]
     assert (summary["finished"], summary["images"], summary["images_asked_for"]) == (False, 2, 5)

@@ -2,6 +2,7 @@
 
 import re
 import time
+from contextlib import suppress
 from io import StringIO
 from pathlib import Path
 
@@ -19,10 +20,12 @@ from gnclightning.build_reconstruction import (
 )
 from gnclightning.metrics import psnr, ssim
 from gnclightning.operators import ParallelBeam2D, Radon
+from gnclightning.reconstruction import batch_size
+from gnclightning.reconstruction.batch_size import BatchLimit, fitting_batch_size
 from gnclightning.reconstruction.methods import Outcome, Step
 from gnclightning.reconstruction.progress import ProgressBar
-from gnclightning.reconstruction.records import BatchResult, MethodResult, MetricsRow
-from gnclightning.reconstruction.runner import Observer
+from gnclightning.reconstruction.records import BatchResult, MethodResult, MetricsRow, TraceRow
+from gnclightning.reconstruction.runner import Iteration, Observer
 from gnclightning.reconstruction.runner import run as run_batches
 from gnclightning.reconstruction.table import FinalTable
 from run_folders import COUNT, STEPS, configure, measured
@@ -38,7 +41,15 @@ class Fake:
 
     def __call__(self, measured, callback) -> Outcome:
         n = len(self.x)
-        callback(Step(0, self.x, torch.ones(n).bool(), torch.zeros(n, 8, dtype=torch.float64)))
+        callback(
+            Step(
+                0,
+                torch.zeros(n, dtype=torch.int64),
+                self.x,
+                torch.ones(n).bool(),
+                torch.zeros(n, 8, dtype=torch.float64),
+            )
+        )
         none = torch.zeros(n, dtype=torch.int64)
         return Outcome(self.x, [self.status] * n, none, none, none)
 
@@ -61,10 +72,7 @@ class Recorder(Observer):
         self.results.append(result)
         self.calls.append("batch finished")
 
-    def run_finished(self):
-        self.calls.append("run finished")
-
-    def close(self):
+    def close(self, results):
         self.calls.append("closed")
 
 
@@ -73,9 +81,7 @@ class TestRunner:
         batches = measured(prior, "batch_size=2")
         recorder = Recorder()
         run_batches(batches[1:], [Fake(batches[1].truth)], [recorder])
-        assert recorder.calls == [
-            *("batch started", "fake", 0, "batch finished", "run finished", "closed")
-        ]
+        assert recorder.calls == [*("batch started", "fake", 0, "batch finished", "closed")]
 
     def test_an_image_that_is_not_finite_does_not_hurt_the_others(self, prior):
         (batch,) = measured(prior)
@@ -101,7 +107,7 @@ class TestRunner:
             def iterated(self, iteration):
                 raise KeyboardInterrupt
 
-            def close(self):
+            def close(self, results):
                 raise OSError("close")
 
         (batch,) = measured(prior)
@@ -111,6 +117,52 @@ class TestRunner:
         assert isinstance(caught.value.__context__, KeyboardInterrupt)
         assert last.calls[-1] == "closed"
         assert "batch finished" not in last.calls
+
+
+class Greedy(Fake):
+    """Needs too much memory for more than so many images at once."""
+
+    def __init__(self, x: torch.Tensor, limit: BatchLimit, fits: int, error: Exception):
+        super().__init__(x)
+        self.limit, self.fits, self.error, self.sizes = limit, fits, error, []
+
+    def __call__(self, measured, callback) -> Outcome:
+        self.sizes.append(self.limit.width(len(self.x)))
+        if self.sizes[-1] > self.fits:
+            raise self.error
+        return super().__call__(measured, callback)
+
+
+class TestMemory:
+    def run(self, prior, fits: int, error: Exception) -> tuple[Greedy, Recorder]:
+        (batch,) = measured(prior)
+        limit, recorder = BatchLimit(8), Recorder()
+        method = Greedy(batch.truth, limit, fits, error)
+        with suppress(type(error)):
+            run_batches([batch], [method], [recorder], limit=limit)
+        return method, recorder
+
+    def test_half_of_the_images_at_hand_until_it_fits(self, prior):
+        """Three images, of eight that are allowed."""
+        method, recorder = self.run(prior, 1, MemoryError("Unable to allocate"))
+        assert method.sizes == [3, 1]
+        assert recorder.calls.count("batch finished") == 1
+
+    def test_one_image_cannot_be_halved(self, prior):
+        method, recorder = self.run(prior, 0, torch.OutOfMemoryError("CUDA out of memory."))
+        assert method.sizes == [3, 1]
+        assert "batch finished" not in recorder.calls
+
+    def test_other_errors_are_not_taken_for_it(self, prior):
+        method, _ = self.run(prior, 1, RuntimeError("something else"))
+        assert method.sizes == [3]
+
+    def test_the_batch_size_follows_what_is_free(self, monkeypatch):
+        """Half of it, shared by the processes, less what any batch takes."""
+        cpu = torch.device("cpu")
+        for free, processes, expected in ((90, 1, 4), (90, 2, 1), (9000, 1, 8), (0, 1, 1)):
+            monkeypatch.setattr(batch_size, "available_memory", lambda free=free: free)
+            assert fitting_batch_size(10, 5, cpu, processes) == expected
 
 
 def rows(image: str, **changes) -> list[MetricsRow]:
@@ -125,8 +177,7 @@ class TestScreen:
         observer = FinalTable(Path("runs/try"), console)
         columns = zip(*images, strict=True)
         methods = [MethodResult("", None, list(column), [], None) for column in columns]
-        observer.batch_finished(BatchResult(None, methods))
-        observer.close()
+        observer.close([BatchResult(None, methods)])
         return [line.rstrip() for line in file.getvalue().splitlines()]
 
     def test_table(self):
@@ -144,8 +195,7 @@ class TestScreen:
     def test_the_certificate_is_summed_up_below_the_table(self):
         console = Console(width=200, file=(file := StringIO()))
         observer = FinalTable(Path("runs/try"), console)
-        observer.batch_finished(result("a", "b"))
-        observer.close()
+        observer.close([result("a", "b")])
         lines = [line.rstrip() for line in file.getvalue().splitlines()]
         assert lines[-2].startswith("GNC certificate: 0 of 2 runs gradient-like")
         assert "Armijo's rule in 50 %, 2 searches failed; |grad f| ended at 0.25" in lines[-2]
@@ -180,3 +230,37 @@ class TestScreen:
         assert re.search(r"  f \d", text)
         assert "PSNR" in text
         assert "left" in text
+
+    def test_progress_counts_what_others_finish_and_what_failed(self, prior):
+        console = Console(width=120, force_terminal=True, file=(file := StringIO()))
+        finished = [4]
+        bar = ProgressBar(10, STEPS, console, finished=lambda: finished[0], failed=2)
+        (batch,) = measured(prior)
+        run_batches([batch], [Fake(batch.truth)], [bar])
+        assert f"4/10 images, {2 + COUNT} failed, done" in file.getvalue()
+        finished[0] = 9
+        bar.waiting()
+        assert bar._bar.tasks[0].completed == 9 * STEPS
+        assert "9/10 images, 5 failed, waiting" in bar._bar.tasks[0].description
+
+    def test_the_live_table_shows_each_image_under_way(self, prior):
+        console = Console(width=120, force_terminal=True, file=(file := StringIO()))
+        (batch,) = measured(prior)
+        bar = ProgressBar(COUNT, STEPS, console, table=True)
+        bar.batch_started(batch)
+        row = TraceRow("b[ra]", "fake", 4, 0.25, 1234.5, 1.0, 2.0, 1.0, 1, -0.5, 77.25, 21.5)
+        bar.iterated(Iteration(4, batch.truth, [row]))
+        with console.capture() as capture:
+            console.print(bar._shown())
+        bar.close([])
+        words = capture.get().split()
+        for word in ("b[ra]", f"4/{STEPS}", "0.25", "1234", "77.25", "21.50"):
+            assert word in words or word in capture.get()
+        assert file.getvalue()
+
+    def test_without_a_terminal_there_is_no_table(self, prior):
+        console = Console(width=100, file=(file := StringIO()))
+        (batch,) = measured(prior)
+        run_batches([batch], [Fake(batch.truth)], [ProgressBar(COUNT, STEPS, console, table=True)])
+        assert "3/3 images, 3 failed, done" in file.getvalue()
+        assert "iteration" not in file.getvalue()

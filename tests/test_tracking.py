@@ -172,7 +172,7 @@ def test_a_failure_of_tracking_is_reported_once_and_ends_nothing():
     tracking.batch_started(None)
     tracking.batch_started(None)
     tracking.iterated(None)
-    tracking.close()
+    tracking.close([])
     assert file.getvalue() == "W&B tracking stopped: no network\n"
 
 

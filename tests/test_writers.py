@@ -1,10 +1,9 @@
-"""Files appear whole or not at all, an interrupted run keeps what was finished."""
+"""Files appear whole or not at all, and hold what is finished."""
 
 import errno
 import json
 import math
 import os
-from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -13,28 +12,29 @@ import torch
 
 from batches import batch, names_in, result, run_folder
 from gnclightning import files
-from gnclightning.reconstruction import figures, writers
+from gnclightning.reconstruction import figures
 from gnclightning.reconstruction.methods import Outcome
 from gnclightning.reconstruction.runner import Observer, run
 from run_folders import arrays, table
 
 
 class TestRunFolder:
-    def test_each_batch_is_kept_as_soon_as_it_is_finished(self, tmp_path):
-        observer = run_folder(tmp_path)
-        observer.batch_finished(result("a", "b"))
+    def test_what_is_finished_is_written(self, tmp_path):
+        run_folder(tmp_path).close([result("a", "b")])
         assert [row["image"] for row in table(tmp_path / "metrics.csv")] == ["a", "b"]
         assert len(table(tmp_path / "trace.csv")) == 6
         assert not json.loads((tmp_path / "summary.json").read_text())["finished"]
-        observer.batch_finished(result("c"))
+        run_folder(tmp_path).close([result("a", "b"), result("c")])
         assert [row["image"] for row in table(tmp_path / "metrics.csv")] == ["a", "b", "c"]
         assert json.loads((tmp_path / "summary.json").read_text())["finished"]
 
+    def test_where_nothing_is_finished_nothing_is_written(self, tmp_path):
+        run_folder(tmp_path).close([])
+        assert names_in(tmp_path) == []
+
     def test_arrays_are_joined_in_order(self, tmp_path):
         parts = [result("a", "b"), result("ccc")]
-        observer = run_folder(tmp_path)
-        for part in parts:
-            observer.batch_finished(part)
+        run_folder(tmp_path).close(parts)
         found = arrays(tmp_path)
         for name, tensors in {
             "ground_truth": [p.batch.truth for p in parts],
@@ -48,9 +48,7 @@ class TestRunFolder:
             assert file["sinogram"].attrs["unit"] == "1/cm * cm"
 
     def test_summary_joins_certificates_and_stands_infinite_numbers(self, tmp_path):
-        observer = run_folder(tmp_path)
-        observer.batch_finished(result("a", "b"))
-        observer.batch_finished(result("c", psnr=math.inf))
+        run_folder(tmp_path).close([result("a", "b"), result("c", psnr=math.inf)])
         values = json.loads((tmp_path / "summary.json").read_text())["methods"]["gnc_flow"]
         assert values["psnr"] == {"mean": None, "std": None}
         assert values["statuses"] == {"converged": 3}
@@ -68,9 +66,7 @@ class TestRunFolder:
         }
 
     def test_certificates_are_written_image_by_image(self, tmp_path):
-        observer = run_folder(tmp_path)
-        observer.batch_finished(result("a", "b"))
-        observer.batch_finished(result("c"))
+        run_folder(tmp_path).close([result("a", "b"), result("c")])
         values = json.loads((tmp_path / "certificate.json").read_text())["gnc_flow"]
         assert [row["image"] for row in values["images"]] == ["a", "b", "c"]
         assert values["images"][2]["decrease"] == 3
@@ -82,27 +78,9 @@ class TestRunFolder:
             "start or less"
         )
 
-    def test_slow_writes_wait_but_nothing_is_lost(self, tmp_path, monkeypatch):
-        """A write takes 2 s, a batch 5 s: the next comes once 20 s have passed, or at the end."""
-        clock = SimpleNamespace(now=0.0)
-
-        def slow_write(*args):
-            clock.now += 2.0
-
-        monkeypatch.setattr(writers.time, "monotonic", lambda: clock.now)
-        monkeypatch.setattr(writers, "write_hdf5", slow_write)
-        observer, written = run_folder(tmp_path, images=9), []
-        for n in range(9):
-            clock.now += 5.0
-            observer.batch_finished(result("abcdefghi"[n]))
-            written.append(len(table(tmp_path / "metrics.csv")))
-        assert written == [1, 1, 1, 1, 1, 6, 6, 6, 6]
-        observer.close()
-        assert len(table(tmp_path / "metrics.csv")) == 9
-
     def test_a_full_disk_leaves_the_last_files_whole(self, tmp_path, monkeypatch):
         observer = run_folder(tmp_path)
-        observer.batch_finished(result("a", "b"))
+        observer.close([result("a", "b")])
         before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
 
         def full(source, target):
@@ -110,11 +88,11 @@ class TestRunFolder:
 
         monkeypatch.setattr(files.os, "replace", full)
         with pytest.raises(OSError, match="No space left"):
-            observer.batch_finished(result("c"))
+            observer.close([result("a", "b"), result("c")])
         after = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
         assert after == before
         monkeypatch.undo()
-        observer.close()
+        observer.close([result("a", "b"), result("c")])
         assert [row["image"] for row in table(tmp_path / "metrics.csv")] == ["a", "b", "c"]
 
     def test_an_interrupted_run_keeps_what_was_finished(self, tmp_path):
@@ -149,32 +127,24 @@ class TestRunFolder:
         assert not [name for name in names_in(tmp_path) if name.startswith(".")]
         assert names_in(tmp_path / "figures") == ["errors.png", "reconstructions.png"]
 
-    def test_an_interruption_while_drawing_draws_again(self, tmp_path, monkeypatch):
-        draw, calls = figures.draw, []
+    def test_an_interruption_while_drawing_leaves_the_run_unfinished(self, tmp_path, monkeypatch):
+        def interrupt(results):
+            raise KeyboardInterrupt
 
-        def interrupted_once(results):
-            calls.append(results)
-            if len(calls) == 1:
-                raise KeyboardInterrupt
-            return draw(results)
-
-        monkeypatch.setattr(figures, "draw", interrupted_once)
-        observer = run_folder(tmp_path)
-        observer.batch_finished(result("a"))
+        monkeypatch.setattr(figures, "draw", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            observer.run_finished()
-        observer.close()
+            run_folder(tmp_path, images=1).close([result("a")])
+        assert not (tmp_path / "summary.json").exists()
+        monkeypatch.undo()
+        run_folder(tmp_path, images=1).close([result("a")])
         found = ["convergence.png", "errors.png", "reconstructions.png"]
         assert names_in(tmp_path / "figures") == found
-        observer.close()
-        assert len(calls) == 2
+        assert json.loads((tmp_path / "summary.json").read_text())["finished"]
 
 
 def test_environment_has_no_stray_files(tmp_path):
     """The probe and all temporary files are gone."""
-    observer = run_folder(tmp_path)
-    observer.batch_finished(result("a"))
-    observer.run_finished()
+    run_folder(tmp_path).close([result("a")])
     found = [name for _, _, names in os.walk(tmp_path) for name in names]
     assert sorted(found) == [
         *("certificate.json", "convergence.png", "errors.png", "metrics.csv", "reconstructions.h5"),

@@ -299,13 +299,22 @@ class ReconstructConfig(Section):
     output: str | None = None
     """Run folder; null: a new one below runs/, named by date and time."""
     overwrite: bool = False
-    """Whether a run folder that is not empty may be written to."""
+    """Whether what a run folder holds may be replaced; without it an unfinished run of the same
+    settings is gone on with, and anything else is refused."""
     seed: int = bounded(0, SEEDS)
     """Seed that noise and starts are derived from."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute; auto: cuda if there is one, else cpu."""
-    batch_size: int = bounded(8, ">= 1")
-    """Images, or with starts above 1 starts of images, reconstructed together."""
+    devices: int = bounded(1, ">= 1, <= 1024")
+    """Processes that share the images, each with a GPU of its own where there are any; torchrun
+    may start them in its place, on several machines too."""
+    batch_size: int | str = bounded("auto", ">= 1")
+    """Images, or with starts above 1 starts of images, reconstructed together; auto: as many as fit
+    into memory, at most 8 on CPUs, 64 on GPUs. Where memory runs out half as many go on."""
+    chunk_size: int | None = bounded(None, ">= 1")
+    """Images that are kept together as soon as all of them are finished; as some stop, others take
+    their places in the batch. null: as many as a batch has, or four times that if
+    solver.gradient_tolerance lets images stop early."""
     methods: list[Literal["fbp", "tv"]] = field(default_factory=lambda: ["fbp", "tv"])
     """Methods to compare the solver with."""
     start: Literal["random", "fbp"] = "random"
@@ -319,6 +328,8 @@ class ReconstructConfig(Section):
     """Whether to show a progress bar."""
     output_dicom: bool = False
     """Whether reconstructions are written as DICOM series too; for data.name=ldct."""
+    live_table: bool = False
+    """Whether to show the images under way below the bar, on a terminal."""
     prior: PriorSourceConfig = field(default_factory=PriorSourceConfig)
     data: DataConfig = field(
         default_factory=DemoDataConfig,
@@ -347,10 +358,26 @@ class ReconstructConfig(Section):
     @property
     def images_at_once(self) -> int:
         """Images of a batch; all starts of an image are in one."""
-        return max(1, self.batch_size // self.starts)
+        return max(1, self.rows_at_once // self.starts)
+
+    @property
+    def rows_at_once(self) -> int:
+        """`batch_size`, once it is known."""
+        assert isinstance(self.batch_size, int)
+        return self.batch_size
+
+    @property
+    def images_of_chunk(self) -> int:
+        """`chunk_size`, or what stands for it where it is not given."""
+        if self.chunk_size is not None:
+            return self.chunk_size
+        return self.images_at_once * (4 if self.solver.gradient_tolerance > 0 else 1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if isinstance(self.batch_size, str) and self.batch_size != "auto":
+            message = f"expected auto or a number of images, got {self.batch_size!r}"
+            raise FieldError(self, "batch_size", message)
         if self.output_dicom and not isinstance(self.data, LDCTDataConfig):
             message = f"expected false with data.name={self.data.name}, which is no DICOM series"
             raise FieldError(self, "output_dicom", message)

@@ -16,7 +16,7 @@ from gnclightning.data.formats.nifti import read_nifti
 from gnclightning.data.formats.numpy_files import read_npy, read_npz, read_npz_values
 from gnclightning.data.formats.pictures import read_png, read_tiff
 from gnclightning.data.formats.stored import StoredImage
-from gnclightning.data.images import ImageSet
+from gnclightning.data.images import ImageSet, usable
 from gnclightning.data.intensity import AS_STORED, IntensityMapping
 from gnclightning.errors import UserError
 
@@ -44,6 +44,7 @@ def read_images(
     count: int | None = None,
     key: str | None = None,
     mapping: IntensityMapping = AS_STORED,
+    rejected: dict[str, str] | None = None,
 ) -> ImageSet:
     """Read images from a file, or from all such files of a folder.
 
@@ -58,6 +59,8 @@ def read_images(
             read from disk, save that of an .npz file the whole array is.
         key: name of the array in each file; by default the only one of two or three dimensions.
         mapping: of stored values to [0, 1].
+        rejected: takes the names of images whose values `mapping` or `ImageSet` reject, with the
+            reason; they are left out, and the seeds of the others stay. None: they are an error.
 
     Returns:
         The images, (N, 1, H, W) float32.
@@ -65,10 +68,22 @@ def read_images(
     Raises:
         UserError: there is nothing to read, a file cannot be read or holds something else, there
             is a key for files without named arrays, the images differ in size or number fewer
-            than `count`, or `mapping` or `ImageSet` reject their values.
+            than `count`, or `mapping` or `ImageSet` reject their values, be it of all.
     """
-    stack, names = read_stack(path, count, key, mapping.apply)
-    return ImageSet(stack, names, tuple(range(len(names))))
+
+    def convert(name: str, stored: StoredImage) -> NDArray[np.float32]:
+        try:
+            return mapping.apply(name, stored)
+        except UserError as error:
+            if rejected is None:
+                raise
+            rejected[name] = str(error)
+            return np.full(stored.pixels.shape, np.nan, np.float32)
+
+    stack, names = read_stack(path, count, key, convert)
+    if rejected is None:
+        return ImageSet(stack, names, tuple(range(len(names))))
+    return usable(stack, names, rejected)
 
 
 def read_stack(

@@ -1,6 +1,7 @@
 """A set of named images in [0, 1], checked once so that nothing later needs to."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -46,6 +47,29 @@ class ImageSet:
     def shape(self) -> tuple[int, int]:
         """Rows and columns of an image."""
         return self.images.shape[-2], self.images.shape[-1]
+
+
+def usable(images: Tensor, names: Sequence[str], rejected: dict[str, str]) -> ImageSet:
+    """The images that can be used; one that cannot does not stop the others.
+
+    Args:
+        images: (N, 1, H, W), float32.
+        names: one per image.
+        rejected: names of images that are known to be unusable, with the reason; others are added.
+
+    Raises:
+        UserError: none can be used, or two share a name.
+    """
+    for name, image in zip(names, images, strict=True):
+        if name not in rejected:
+            try:
+                _check(name, image)
+            except UserError as error:
+                rejected[name] = str(error)
+    kept = [number for number, name in enumerate(names) if name not in rejected]
+    if not kept:
+        raise UserError(next(iter(rejected.values())))
+    return ImageSet(images[kept], tuple(names[k] for k in kept), tuple(kept))
 
 
 def check_finite(name: str, values: Tensor) -> None:

@@ -1,7 +1,7 @@
 """Reconstructions of slices of DICOM series, as DICOM series."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -13,6 +13,7 @@ from gnclightning.data.dicom.derived import Origin, write_derived_series
 from gnclightning.data.dicom.preprocessing import Preprocessing
 from gnclightning.data.dicom.records import Slice
 from gnclightning.reconstruction import folder
+from gnclightning.reconstruction.records import BatchResult
 from gnclightning.reconstruction.runner import Observer
 
 
@@ -44,10 +45,10 @@ class DicomSeries(Observer):
         self._method = method
         self._origin = origin
 
-    def close(self) -> None:
+    def close(self, results: Sequence[BatchResult]) -> None:
         """Write the series, all at once in place of those of an earlier run."""
         file = self._path / folder.RECONSTRUCTIONS
-        if not file.exists():
+        if not results or not file.exists():
             return
         with h5py.File(file) as stored:
             images = dataset(stored, self._method)[()]

@@ -7,6 +7,7 @@ minimisers of f the residual never falls as alpha grows (V. A. Morozov, Soviet M
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -73,6 +74,7 @@ def solve_to_discrepancy(
     target: Tensor,
     rule: Discrepancy,
     tell: Tell,
+    width: int | None = None,
 ) -> Found:
     """Minimise f with the weights that give each image its residual.
 
@@ -85,9 +87,10 @@ def solve_to_discrepancy(
         target: |A x - y| wanted, (B,).
         rule: tolerance and limits.
         tell: told the present objective, and what a callback of `solve` is told.
+        width: see `solve`.
     """
     search = _Search.at(torch.ones_like(target))
-    solution = solve(solver, objective, x, lambda state, record: tell(objective, state, record))
+    solution = solve(solver, objective, x, partial(tell, objective), width)
     again = replace(solver, schedule=solver.schedule[..., -1:], steps=rule.steps)
     for _ in range(rule.tries):
         ratio = _residual(solution) / target
@@ -95,7 +98,7 @@ def solve_to_discrepancy(
         if not len(rows):
             break
         search = search.next(ratio, rows)
-        solution = _run_again(again, objective.scaled(search.factor), solution, rows, tell)
+        solution = _run_again(again, objective.scaled(search.factor), solution, rows, tell, width)
     reached = ~_outside(_residual(solution) / target, rule.tolerance)
     return Found(solution, search.factor, reached)
 
@@ -115,6 +118,7 @@ def _run_again(
     before: Solution,
     rows: Tensor,
     tell: Tell,
+    width: int | None,
 ) -> Solution:
     """The images `rows` minimise f from where they are; the others stay."""
     blank = blank_record(len(before.x), rows.device)
@@ -129,7 +133,7 @@ def _run_again(
         if record is not None:
             tell(objective, merged(part), blank.merge(rows, record))
 
-    found = solve(solver, objective.select(rows), before.x[rows], told)
+    found = solve(solver, objective.select(rows), before.x[rows], told, width)
     state = merged(found.state)
     trace = [blank.merge(rows, record) for record in found.trace]
     certificate = before.certificate.merge(rows, found.certificate)

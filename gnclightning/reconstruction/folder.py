@@ -1,9 +1,13 @@
 """The run folder: where it is, and that it can be written to."""
 
 import errno
+import fcntl
 import os
 import shutil
+import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
@@ -18,44 +22,88 @@ CERTIFICATE, REPORT = "certificate.json", "report.html"
 FIGURES, DICOM = "figures", "dicom"
 RECONSTRUCTIONS_FIGURE, ERRORS_FIGURE = "reconstructions.png", "errors.png"
 CONVERGENCE_FIGURE, STARTS_FIGURE = "convergence.png", "starts.png"
+_FILES = (
+    *(f"{FIGURES}/{n}" for n in (RECONSTRUCTIONS_FIGURE, ERRORS_FIGURE)),
+    *(f"{FIGURES}/{n}" for n in (CONVERGENCE_FIGURE, STARTS_FIGURE)),
+    *(SUMMARY, METRICS, TRACE, RECONSTRUCTIONS, CERTIFICATE, REPORT, CONFIG),
+)
+"""In the order in which they are removed."""
 
-_CHOOSE = "or choose another folder with output=FOLDER"
+LOCK = ".lock"
+_PATIENCE_SECONDS = 2.0
+"""Processes that a killed one had started need a moment to end."""
+
+CHOOSE = "or choose another folder with output=FOLDER"
+"""The end of most messages about a folder."""
 
 
 def choose_folder(output: str | None, overwrite: bool) -> Path:
     """The run folder that the user asked for, or a new one below `runs`; makes nothing yet.
 
     Raises:
-        UserError: it is no folder, it holds something and `overwrite` is not set, or it or what
-            it will be made in is not writable.
+        UserError: it is no folder, it holds something that is no run and `overwrite` is not set, or
+            it or what it will be made in is not writable.
     """
     folder = _new_folder() if output is None else Path(output)
     if folder.exists() and not folder.is_dir():
-        raise UserError(f"expected a folder at output={output}, got a file: move it, {_CHOOSE}")
-    if folder.is_dir() and not overwrite and any(folder.iterdir()):
+        raise UserError(f"expected a folder at output={output}, got a file: move it, {CHOOSE}")
+    if folder.is_dir() and not overwrite and _holds_something_else(folder):
         raise UserError(
             f"expected an empty run folder, got {output} with files in it: give overwrite=true, "
-            f"{_CHOOSE}"
+            f"{CHOOSE}"
         )
     place = _existing(folder)
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
         raise UserError(
             f"expected a run folder {folder} that can be written to, got {place}, which is "
             f"{'write-protected' if place.is_dir() else 'a file'}; check its path and "
-            f"permissions, {_CHOOSE}"
+            f"permissions, {CHOOSE}"
         )
     return folder
 
 
-def create_folder(folder: Path, size: int) -> None:
-    """Make the folder of a run, and clear what an earlier run left; see `probe_folder`."""
-    probe_folder(folder, size)
-    (folder / FIGURES).mkdir(exist_ok=True)
-    for name in (CONFIG, METRICS, TRACE, RECONSTRUCTIONS, SUMMARY, CERTIFICATE, REPORT):
-        (folder / name).unlink(missing_ok=True)
-    for name in (RECONSTRUCTIONS_FIGURE, ERRORS_FIGURE, CONVERGENCE_FIGURE, STARTS_FIGURE):
-        (folder / FIGURES / name).unlink(missing_ok=True)
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other runs out of a folder; the system releases the lock even of a killed process.
+
+    Raises:
+        UserError: another run has it.
+    """
+    with (folder / LOCK).open("a+", encoding="utf-8") as file:
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() > deadline:
+                    file.seek(0)
+                    raise UserError(
+                        f"expected a run folder that no other run writes to, got {folder}, which "
+                        f"is in use ({file.read().strip()}): wait until that has ended, {CHOOSE}"
+                    ) from error
+                time.sleep(_PATIENCE_SECONDS / 20)
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+        yield
+
+
+def clear_folder(folder: Path) -> None:
+    """Remove what an earlier run left, its settings last: what has none is no run."""
     shutil.rmtree(folder / DICOM, ignore_errors=True)
+    for name in _FILES:
+        (folder / name).unlink(missing_ok=True)
+
+
+def clear_unfinished(folder: Path) -> None:
+    """Remove what a process left that was killed while it wrote a file of the run."""
+    for name in _FILES:
+        path = folder / name
+        for left in path.parent.glob(f".{path.stem}-*{path.suffix}"):
+            left.unlink()
+    for left in folder.glob(f".{DICOM}-*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def probe_folder(folder: Path, size: int) -> None:
@@ -79,8 +127,18 @@ def probe_folder(folder: Path, size: int) -> None:
             raise
         raise UserError(
             f"expected a run folder {folder} that can be written to, got: "
-            f"{error.strerror or error}; check its path and permissions, {_CHOOSE}"
+            f"{error.strerror or error}; check its path and permissions, {CHOOSE}"
         ) from error
+
+
+def _holds_something_else(folder: Path) -> bool:
+    """Whether there is anything in a folder but a run, which can be gone on with.
+
+    A run that was killed before it wrote its settings leaves nothing but hidden files.
+    """
+    if (folder / CONFIG).is_file():
+        return False
+    return any(not path.name.startswith(".") for path in folder.iterdir())
 
 
 def _new_folder() -> Path:
@@ -104,7 +162,7 @@ def check_space(folder: Path, size: int) -> None:
     if usage.total > 0 and usage.free < size:
         raise UserError(
             f"expected {_megabytes(size)} free in {existing} for the run folder, got "
-            f"{_megabytes(usage.free)}: free some space, {_CHOOSE}"
+            f"{_megabytes(usage.free)}: free some space, {CHOOSE}"
         )
 
 

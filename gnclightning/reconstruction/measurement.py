@@ -1,6 +1,6 @@
 """Measurements, simulated or read; random streams belong to the image and to nothing else."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
@@ -50,8 +50,8 @@ class Measurements(Protocol):
         """Standard deviation of the noise over the mean |A x|, the mean over the images."""
         ...
 
-    def batches(self, size: int) -> Iterator[MeasuredBatch]:
-        """Batches of `size` images, on the operator's device."""
+    def batches(self, size: int, wanted: Container[int] | None = None) -> Iterator[MeasuredBatch]:
+        """Batches of `size` images, on the operator's device; those of `wanted` numbers, or all."""
         ...
 
 
@@ -98,9 +98,9 @@ class Simulated:
         sizes = [self.operator(x.to(device)).double().abs().mean() for x in self.images.images]
         return float((self.absolute / torch.stack(sizes)).mean())
 
-    def batches(self, size: int) -> Iterator[MeasuredBatch]:
+    def batches(self, size: int, wanted: Container[int] | None = None) -> Iterator[MeasuredBatch]:
         """Measure `size` images at a time."""
-        for rows in _slices(len(self), size):
+        for rows in _slices(len(self), size, wanted):
             truth = self.images.images[rows].to(self.operator.device)
             seeds = self.images.seeds[rows]
             y, sigma_y = add_noise(
@@ -116,6 +116,7 @@ class Simulated:
                 sigma_y=sigma_y,
                 fbp=fbp(y, self.operator.geometry, self.filter),
                 start_seeds=_start_seeds(self.start_seed, seeds),
+                first=rows.start,
             )
 
 
@@ -170,9 +171,9 @@ class Measured:
         """See `Measurements`; |y| stands for |A x|."""
         return float((self.sigma_y / self.sinograms.magnitudes).mean())
 
-    def batches(self, size: int) -> Iterator[MeasuredBatch]:
+    def batches(self, size: int, wanted: Container[int] | None = None) -> Iterator[MeasuredBatch]:
         """`size` sinograms at a time."""
-        for rows in _slices(len(self), size):
+        for rows in _slices(len(self), size, wanted):
             y = self.sinograms.sinograms[rows].to(self.operator.device)
             truth = self.sinograms.truth
             yield MeasuredBatch(
@@ -183,11 +184,13 @@ class Measured:
                 fbp=fbp(y, self.operator.geometry, self.filter),
                 start_seeds=_start_seeds(self.start_seed, range(len(self))[rows]),
                 weights=None if self.weights is None else self.weights[rows].to(y.device),
+                first=rows.start,
             )
 
 
-def _slices(count: int, size: int) -> list[slice]:
-    return [slice(first, first + size) for first in range(0, count, size)]
+def _slices(count: int, size: int, wanted: Container[int] | None) -> list[slice]:
+    slices = [slice(first, first + size) for first in range(0, count, size)]
+    return [rows for n, rows in enumerate(slices) if wanted is None or n in wanted]
 
 
 def _start_seeds(seed: int, images: Sequence[int]) -> tuple[int, ...]:

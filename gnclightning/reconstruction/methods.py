@@ -13,6 +13,7 @@ from gnclightning.baselines import total_variation, tv_weight
 from gnclightning.diagnostics import Inspection
 from gnclightning.objectives import GraduatedObjective
 from gnclightning.operators import FilterName, ParallelBeam2D, Radon, fbp, weighted
+from gnclightning.reconstruction.batch_size import BatchLimit
 from gnclightning.reconstruction.discrepancy import Discrepancy, Tell, solve_to_discrepancy
 from gnclightning.reconstruction.records import MeasuredBatch
 from gnclightning.solvers import (
@@ -37,7 +38,9 @@ class Step:
     """What one iteration led to.
 
     Attributes:
-        number: of the iteration; 0 is the start.
+        number: of the iteration of the batch; 0 is the start.
+        iterations: that each image has done, (B,) int64; fewer than `number` where images waited
+            for others to stop.
         x: what the result would be if this were the last iteration (B, 1, H, W), save for the mean
             over flips and turns.
         active: images that took part, (B,) bool.
@@ -46,6 +49,7 @@ class Step:
     """
 
     number: int
+    iterations: Tensor
     x: Tensor
     active: Tensor
     values: Tensor
@@ -152,6 +156,8 @@ class GraduatedSolver:
         mean_steps: see `GraduatedObjective.posterior_mean`.
         inspect: inspects the prior at iterates.
         discrepancy: how to search for alpha; None keeps that of `objective`.
+        limit: how many images are iterated together; the others wait, and enter as images stop.
+            None: all.
     """
 
     name: str
@@ -163,22 +169,24 @@ class GraduatedSolver:
     mean_steps: int = 0
     inspect: Callable[[Tensor], Inspection] | None = None
     discrepancy: Discrepancy | None = None
+    limit: BatchLimit | None = None
 
     def __call__(self, measured: MeasuredBatch, callback: Callback) -> Outcome:
         """See `Method`."""
         objective = self.objective(measured)
         number = count()
+        width = None if self.limit is None else self.limit.width(len(measured.names))
 
         def tell(present: GraduatedObjective, state: SolverState, record: Record | None) -> None:
             shown = present.posterior_mean(state.point) if self.denoise else state.point.x
             callback(_step(next(number), shown, state, record))
 
-        solution, objective, missed = self._solve(objective, measured, tell)
+        solution, objective, missed = self._solve(objective, measured, tell, width)
         network, projections = self._cost_of_result(objective, solution.x)
         t_min = torch.full_like(solution.state.point.value, objective.t_min)
         labels = [status.label for status in solution.status]
         return Outcome(
-            x=self._result(objective, solution.state),
+            x=self._result(objective, solution.state, width),
             status=[MISSED if miss else label for label, miss in zip(labels, missed, strict=True)],
             iterations=solution.state.iterations,
             network_evaluations=solution.state.network_evaluations + network,
@@ -189,21 +197,36 @@ class GraduatedSolver:
         )
 
     def _solve(
-        self, objective: GraduatedObjective, measured: MeasuredBatch, tell: Tell
+        self,
+        objective: GraduatedObjective,
+        measured: MeasuredBatch,
+        tell: Tell,
+        width: int | None,
     ) -> tuple[Solution, GraduatedObjective, list[bool]]:
         """The solution, the objective that it belongs to, and who missed the discrepancy."""
         start = self.start(measured)
         if self.discrepancy is None:
-            solution = solve(self.solver, objective, start, partial(tell, objective))
+            solution = solve(self.solver, objective, start, partial(tell, objective), width)
             return solution, objective, [False] * len(start)
         target = self.discrepancy.target(measured)
-        found = solve_to_discrepancy(self.solver, objective, start, target, self.discrepancy, tell)
+        found = solve_to_discrepancy(
+            self.solver, objective, start, target, self.discrepancy, tell, width
+        )
         return found.solution, objective.scaled(found.factor), (~found.reached).tolist()
 
-    def _result(self, objective: GraduatedObjective, state: SolverState) -> Tensor:
+    def _result(
+        self, objective: GraduatedObjective, state: SolverState, width: int | None
+    ) -> Tensor:
         if not self.denoise:
             return state.point.x
-        return objective.posterior_mean(state.point, self.symmetric, self.mean_steps)
+        rows = torch.arange(len(state.status), device=state.status.device)
+        parts = [
+            objective.select(part).posterior_mean(
+                state.point.select(part), self.symmetric, self.mean_steps
+            )
+            for part in rows.split(width or len(rows))
+        ]
+        return torch.cat(parts)
 
     def _cost_of_result(self, objective: GraduatedObjective, x: Tensor) -> tuple[int, int]:
         """Network evaluations, and applications of A and A*, of `_result`."""
@@ -246,4 +269,4 @@ def _step(number: int, x: Tensor, state: SolverState, record: Record | None) -> 
             record.gradient_norm,
         ]
         active = record.active
-    return Step(number, x, active, torch.stack(values, dim=1))
+    return Step(number, state.iterations, x, active, torch.stack(values, dim=1))

@@ -86,6 +86,7 @@ class MeasuredBatch:
         start_seeds: seeds of the random starts, one per image.
         weights: of the rays in the data term, like `y`, mean 1; None if all are alike. The noise of
             a ray has the standard deviation sigma_y / sqrt(weight).
+        first: number of the first image among all of the run.
     """
 
     names: tuple[str, ...]
@@ -95,6 +96,7 @@ class MeasuredBatch:
     fbp: Tensor
     start_seeds: tuple[int, ...]
     weights: Tensor | None = None
+    first: int = 0
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import cache
 from math import nan
 
 import torch
 from torch import Tensor
 
 from gnclightning import metrics
+from gnclightning.reconstruction.batch_size import BatchLimit
 from gnclightning.reconstruction.methods import Method, Outcome, Step
 from gnclightning.reconstruction.records import (
     BatchResult,
@@ -28,7 +30,8 @@ class Iteration:
     """What observers see of an iteration.
 
     Attributes:
-        number: 0 is the start.
+        number: of the batch; 0 is the start. An image that entered later has done fewer, which
+            its row says.
         x: what the method would return now (B, 1, H, W), on the device; see `methods.Step`.
         rows: one for each image that took part.
     """
@@ -50,18 +53,29 @@ class Observer:
     def iterated(self, iteration: Iteration) -> None:
         """A method with an objective did an iteration."""
 
+    def memory_ran_out(self, limit: int) -> None:
+        """The method begins again, with `limit` images at once."""
+
     def batch_finished(self, result: BatchResult) -> None:
         """All methods have reconstructed the batch."""
 
-    def run_finished(self) -> None:
-        """All batches are finished."""
+    def waiting(self) -> None:
+        """Other processes are still at work; told now and then."""
 
-    def close(self) -> None:
-        """The run has ended, be it finished or not."""
+    def close(self, results: Sequence[BatchResult]) -> None:
+        """The run has ended, be it finished or not.
+
+        Args:
+            results: all batches that are finished, in order, whichever run or process did it.
+        """
 
 
 def run(
-    batches: Iterable[MeasuredBatch], methods: Sequence[Method], observers: Sequence[Observer]
+    batches: Iterable[MeasuredBatch],
+    methods: Sequence[Method],
+    observers: Sequence[Observer],
+    gather: Callable[[], Sequence[BatchResult]] | None = None,
+    limit: BatchLimit | None = None,
 ) -> None:
     """Reconstruct all batches with all methods.
 
@@ -69,19 +83,27 @@ def run(
         batches: measured batches, each made when it is needed.
         methods: applied in this order.
         observers: told in this order; all are closed however the run ends.
+        gather: gives all finished batches at the end; None: those of this call.
+        limit: of the methods; halved where memory runs out.
     """
+    finished: list[BatchResult] = []
+    gather_once = cache(gather or (lambda: finished))
     with ExitStack() as stack:
         for observer in reversed(observers):
-            stack.callback(observer.close)
+            stack.callback(_close, observer, gather_once)
         for batch in batches:
             for observer in observers:
                 observer.batch_started(batch)
-            results = [r for method in methods for r in _apply(method, batch, observers)]
+            results = [r for method in methods for r in _apply(method, batch, observers, limit)]
             result = BatchResult(_on_cpu(batch), results)
             for observer in observers:
                 observer.batch_finished(result)
-        for observer in observers:
-            observer.run_finished()
+            if gather is None:
+                finished.append(result)
+
+
+def _close(observer: Observer, gather: Callable[[], Sequence[BatchResult]]) -> None:
+    observer.close(gather())
 
 
 class _Stopwatch:
@@ -106,6 +128,26 @@ class _Stopwatch:
 
 
 def _apply(
+    method: Method,
+    batch: MeasuredBatch,
+    observers: Sequence[Observer],
+    limit: BatchLimit | None,
+) -> list[MethodResult]:
+    """Apply a method, once more with half the limit where memory runs out."""
+    while True:
+        try:
+            return _applied(method, batch, observers)
+        except (RuntimeError, MemoryError) as error:
+            if limit is None or not limit.halve(error):
+                raise
+        # Outside of the handler nothing refers to the tensors of the failed attempt any more.
+        if batch.y.device.type == "cuda":
+            torch.cuda.empty_cache()
+        for observer in observers:
+            observer.memory_ran_out(limit.size)
+
+
+def _applied(
     method: Method, batch: MeasuredBatch, observers: Sequence[Observer]
 ) -> list[MethodResult]:
     """Time a method on a batch; traced and measured with the stopwatch halted.
@@ -151,8 +193,10 @@ def _trace_rows(method: str, batch: MeasuredBatch, step: Step) -> list[TraceRow]
     psnr = _quality(metrics.psnr, step.x, batch.truth)
     table = torch.cat([step.values, psnr[:, None]], dim=1).tolist()
     rows = [
-        TraceRow(name, method, step.number, *values)
-        for name, values, active in zip(batch.names, table, step.active.tolist(), strict=True)
+        TraceRow(name, method, number, *values)
+        for name, number, values, active in zip(
+            batch.names, step.iterations.tolist(), table, step.active.tolist(), strict=True
+        )
         if active
     ]
     if step.number == 0:

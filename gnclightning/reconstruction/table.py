@@ -31,17 +31,12 @@ class FinalTable(Observer):
     def __init__(self, folder: Path, console: Console):
         self._folder = folder
         self._console = console
-        self._results: list[BatchResult] = []
 
-    def batch_finished(self, result: BatchResult) -> None:
-        """Remember the numbers."""
-        self._results.append(result)
-
-    def close(self) -> None:
+    def close(self, results: Sequence[BatchResult]) -> None:
         """Print."""
-        if self._results:
-            self._console.print(_table([row for r in self._results for row in r.metrics]))
-        for method, certificate in by_method(self._results).items():
+        if results:
+            self._console.print(_table([row for r in results for row in r.metrics]))
+        for method, certificate in by_method(results).items():
             self._console.print(Text(f"{label(method)} certificate: {verdict(certificate)}."))
         # Never wrapped: a path is there to be copied.
         self._console.print(Text(f"run folder: {self._folder}"), soft_wrap=True)

@@ -1,6 +1,6 @@
 """Tracking with Weights & Biases; a failure of it never ends a run."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
@@ -85,7 +85,6 @@ class Tracking(Observer):
         self._one_batch = images <= batch_size
         self._each_image = images <= _MOST_IMAGES
         self._images_every = images_every
-        self._results: list[BatchResult] = []
         self._batches = 0
         self._batch: MeasuredBatch | None = None
         self._logger: WandbLogger | None = None
@@ -109,37 +108,39 @@ class Tracking(Observer):
     @_guarded
     def iterated(self, iteration: Iteration) -> None:
         """Log means, each image's values, and pictures now and then."""
-        values: dict[str, Any] = {STEP: iteration.number}
-        values |= _means(iteration.rows, self._prefix)
-        if self._one_batch:
-            values |= _spread(iteration.rows)
-        if self._each_image:
-            for row in iteration.rows:
-                values |= _means([row], PREFIX, f"/{row.image}")
+        pictures: dict[str, Any] = {}
         if self._images_every and iteration.number % self._images_every == 0:
             assert self._batch is not None
-            values[f"{PREFIX}/images"] = _pictures(self._batch, iteration.x)
-        self._run.log(values)
+            pictures = {f"{PREFIX}/images": _pictures(self._batch, iteration.x)}
+        # Images that entered the batch later are in earlier iterations of theirs.
+        for number, rows in _by_iteration(iteration.rows).items():
+            values: dict[str, Any] = {STEP: number, **_means(rows, self._prefix), **pictures}
+            if self._one_batch:
+                values |= _spread(rows)
+            if self._each_image:
+                for row in rows:
+                    values |= _means([row], PREFIX, f"/{row.image}")
+            self._run.log(values)
 
     @_guarded
     def batch_finished(self, result: BatchResult) -> None:
         """Log the results, which the last step makes of what the last iteration showed."""
-        self._results.append(result)
         for method in _traced([result]):
             last = max(row.iteration for row in method.trace)
             pictures = _pictures(result.batch, method.x)
             self._run.log({STEP: last, f"{PREFIX}/images": pictures})
 
     @_guarded
-    def close(self) -> None:
+    def close(self, results: Sequence[BatchResult]) -> None:
         """Log what concerns all images, and end the run."""
         if self._logger is None:
             return
         run = self._run
         if not self._one_batch:
-            for number, rows in _by_iteration(_traced(self._results)).items():
+            trace = [row for method in _traced(results) for row in method.trace]
+            for number, rows in _by_iteration(trace).items():
                 run.log({STEP: number, **_means(rows, PREFIX), **_spread(rows)})
-        rows = [row for result in self._results for row in result.metrics]
+        rows = [row for result in results for row in result.metrics]
         if rows:
             self._logger.log_table(
                 f"{PREFIX}/metrics", list(MetricsRow._fields), [list(row) for row in rows]
@@ -167,9 +168,9 @@ def _traced(results: Iterable[BatchResult]) -> list[MethodResult]:
     return [method for result in results for method in result.methods if method.trace]
 
 
-def _by_iteration(methods: Iterable[MethodResult]) -> dict[int, list[TraceRow]]:
+def _by_iteration(trace: Iterable[TraceRow]) -> dict[int, list[TraceRow]]:
     grouped: dict[int, list[TraceRow]] = {}
-    for row in (row for method in methods for row in method.trace):
+    for row in trace:
         grouped.setdefault(row.iteration, []).append(row)
     return dict(sorted(grouped.items()))
 

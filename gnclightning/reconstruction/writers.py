@@ -1,8 +1,8 @@
-"""Writes the run folder, batch by batch, so that an interrupted run keeps what was finished."""
+"""Writes the run folder: each finished batch at once, as a chunk, and all of them at the end."""
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -17,14 +17,11 @@ from gnclightning import __version__
 from gnclightning.files import replacing, write_csv, write_hdf5, write_json
 from gnclightning.operators import ParallelBeam2D
 from gnclightning.reconstruction import certification, figures, folder
+from gnclightning.reconstruction.chunks import Chunks
 from gnclightning.reconstruction.records import BatchResult, MetricsRow, TraceRow
 from gnclightning.reconstruction.runner import Observer
 from gnclightning.reconstruction.starts import RESIDUAL
 from gnclightning.reconstruction.summary import summarise
-
-_AT_ONCE_SECONDS = 1.0
-_SHARE = 0.1
-"""All is rewritten after each batch while that is quick; else in at most this part of the time."""
 
 _FIGURES_BYTES, _TRACE_ROW_BYTES, _ITEM_BYTES = 2**24, 200, 4
 
@@ -43,63 +40,75 @@ class Units:
 
 
 def estimate_size(images: int, geometry: ParallelBeam2D, methods: int, iterations: int) -> int:
-    """Bytes that a run writes, roughly: the large file exists twice while it is replaced."""
+    """Bytes that a run writes, roughly: all is in chunks, too, while the large file is written."""
     pixels = int(np.prod(geometry.image_shape))
     floats = (2 + methods) * pixels + int(np.prod(geometry.range_shape))
     return images * (2 * floats * _ITEM_BYTES + 2 * iterations * _TRACE_ROW_BYTES) + _FIGURES_BYTES
 
 
-class RunFolder(Observer):
-    """Writes tables, reconstructions and summary of finished batches, and figures at the end.
+class ChunkWriter(Observer):
+    """Keeps each batch as soon as it is finished.
 
     Args:
-        path: the run folder, see `folder.create_folder`.
+        chunks: where; each batch is one.
+    """
+
+    def __init__(self, chunks: Chunks):
+        self._chunks = chunks
+
+    def batch_finished(self, result: BatchResult) -> None:
+        """Write the batch."""
+        self._chunks.save(result.batch.first // self._chunks.size, result)
+
+
+class RunFolder(Observer):
+    """Writes tables, reconstructions, summary and figures of all that is finished, at the end.
+
+    Args:
+        path: the run folder.
         geometry: of all sinograms, which are written in its unit of length.
         units: of images and lengths.
         images: number of images of the whole run.
         device: that the run uses.
+        facts: more about the run, for the summary.
     """
 
     def __init__(
-        self, path: Path, geometry: ParallelBeam2D, units: Units, images: int, device: torch.device
+        self,
+        path: Path,
+        geometry: ParallelBeam2D,
+        units: Units,
+        images: int,
+        device: torch.device,
+        facts: Mapping[str, Any] | None = None,
     ):
         self.path = path
         self._geometry = geometry
         self._units = units
         self._images = images
         self._device = device
-        self._results: list[BatchResult] = []
+        self._facts = dict(facts or {})
+        self._results: Sequence[BatchResult] = []
         self._started = time.monotonic()
-        self._written, self._cost = self._started, 0.0
-        self._pending = self._drawn = False
 
-    def batch_finished(self, result: BatchResult) -> None:
-        """Write all that is finished, unless that takes too long to be done each time."""
-        self._results.append(result)
-        self._pending = True
-        since = time.monotonic() - self._written
-        if self._cost < _AT_ONCE_SECONDS or self._cost < _SHARE * since:
-            self._write()
-
-    def run_finished(self) -> None:
-        """Draw the figures."""
+    def close(self, results: Sequence[BatchResult]) -> None:
+        """Write; the summary comes last, as it says whether the run is finished."""
+        if not results:
+            return
+        self._results = results
+        self._write_tables()
         self._draw()
-
-    def close(self) -> None:
-        """Write what is not written yet; an interrupted run has figures of what it finished."""
-        if self._pending:
-            self._write()
-        if self._results and not self._drawn:
-            self._draw()
+        wall_seconds = time.monotonic() - self._started
+        summary = summarise(results, self._images, wall_seconds, self._device)
+        write_json(self.path / folder.SUMMARY, summary | self._facts)
 
     def _draw(self) -> None:
+        (self.path / folder.FIGURES).mkdir(exist_ok=True)
         for name, figure in figures.draw(self._results).items():
             with replacing(self.path / folder.FIGURES / name) as temporary:
                 figure.savefig(temporary, bbox_inches="tight")
-        self._drawn = True
 
-    def _write(self) -> None:
-        began = time.monotonic()
+    def _write_tables(self) -> None:
         metrics = chain.from_iterable(result.metrics for result in self._results)
         trace = chain.from_iterable(m.trace for result in self._results for m in result.methods)
         write_csv(self.path / folder.METRICS, MetricsRow._fields, metrics)
@@ -107,13 +116,7 @@ class RunFolder(Observer):
         write_hdf5(
             self.path / folder.RECONSTRUCTIONS, *self._arrays_and_units(), self._attributes()
         )
-        wall_seconds = time.monotonic() - self._started
-        summary = summarise(self._results, self._images, wall_seconds, self._device)
-        write_json(self.path / folder.SUMMARY, summary)
         write_json(self.path / folder.CERTIFICATE, certification.report(self._results))
-        self._written = time.monotonic()
-        self._cost = self._written - began
-        self._pending = False
 
     def _arrays_and_units(self) -> tuple[dict[str, NDArray[np.float32]], dict[str, str]]:
         """The data sets (N, ...) without channels, and their units."""

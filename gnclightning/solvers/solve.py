@@ -38,16 +38,20 @@ class Solution:
 
 
 def iterate(
-    solver: Solver, problem: Problem, state: SolverState
+    solver: Solver, problem: Problem, state: SolverState, width: int | None = None
 ) -> Iterator[tuple[SolverState, Record]]:
     """Step until no image is running; yields the state after each iteration and its record."""
     while bool((state.status == Status.RUNNING).any()):
-        state, record = solver.step(problem, state)
+        state, record = solver.step(problem, state, width)
         yield state, record
 
 
 def solve(
-    solver: Solver, problem: Problem, x: Tensor, callback: Callback | None = None
+    solver: Solver,
+    problem: Problem,
+    x: Tensor,
+    callback: Callback | None = None,
+    width: int | None = None,
 ) -> Solution:
     """Run `solver` on `problem` from the starts `x` (B, ...).
 
@@ -56,13 +60,14 @@ def solve(
         problem: the objective f and its family.
         x: starts (B, ...), not changed.
         callback: may log what it is told, must not change it.
+        width: images that are iterated together, at most; see `Solver.step`. None: all.
     """
     with torch.no_grad():
-        state = start = solver.init(problem, x)
+        state = start = solver.init(problem, x, width=width)
         if callback is not None:
             callback(start, None)
         trace: list[Record] = []
-        for state, record in iterate(solver, problem, start):
+        for state, record in iterate(solver, problem, start, width):
             trace.append(record)
             if callback is not None:
                 callback(state, record)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from gnclightning.problem import Problem, positions
+from gnclightning.problem import Point, Problem, positions
 from gnclightning.solvers.choice import Choice, Chosen, Levels
 from gnclightning.solvers.directions import (
     LARGEST_STEP,
@@ -73,15 +73,22 @@ class Solver:
         """The constant of Armijo's rule, which each step satisfies; None without that rule."""
         return self.search.c if isinstance(self.search, Armijo) else None
 
-    def init(self, problem: Problem, x: Tensor, schedule: Tensor | None = None) -> SolverState:
+    def init(
+        self,
+        problem: Problem,
+        x: Tensor,
+        schedule: Tensor | None = None,
+        width: int | None = None,
+    ) -> SolverState:
         """The state before the first iteration: one evaluation of f and its gradient.
 
         Args:
             problem: the objective f and its family.
             x: starts (B, ...).
             schedule: which of several schedules each image follows, (B,) int64; None: the first.
+            width: see `step`.
         """
-        point = problem.evaluate(x)
+        point = _evaluated(problem, x, width)
         value, gradient_norm = point.value, norm(point.gradient)
         zero = torch.zeros_like(value, dtype=torch.int64)
         finite = value.isfinite() & gradient_norm.isfinite()
@@ -101,9 +108,15 @@ class Solver:
             operator_evaluations=zero + 2,
         )
 
-    def step(self, problem: Problem, state: SolverState) -> tuple[SolverState, Record]:
-        """One iteration of every running image; the others are not touched."""
-        rows = _running(state)
+    def step(
+        self, problem: Problem, state: SolverState, width: int | None = None
+    ) -> tuple[SolverState, Record]:
+        """One iteration of every running image; the others are not touched.
+
+        With a `width`, of the first so many of them: as soon as one has stopped the next takes its
+        place, so that the batch that problem and network see stays full.
+        """
+        rows = _running(state, width)
         if rows is None:
             iteration = self._iterate(problem, state)
             return iteration.after, self._record(iteration)
@@ -191,7 +204,18 @@ class Solver:
         return status
 
 
-def _running(state: SolverState) -> Tensor | None:
-    """Positions of the images that are running; None if all are."""
-    rows = positions(state.status == Status.RUNNING)
+def _evaluated(problem: Problem, x: Tensor, width: int | None) -> Point:
+    """F at x, of `width` images at a time."""
+    if width is None or width >= len(x):
+        return problem.evaluate(x)
+    parts: list[Point] = []
+    for first in range(0, len(x), width):
+        rows = torch.arange(first, min(first + width, len(x)), device=x.device)
+        parts.append(problem.select(rows).evaluate(x[rows]))
+    return Point.join(parts)
+
+
+def _running(state: SolverState, width: int | None = None) -> Tensor | None:
+    """Positions of the first `width` images that are running; None if these are all images."""
+    rows = positions(state.status == Status.RUNNING)[:width]
     return None if len(rows) == len(state.status) else rows

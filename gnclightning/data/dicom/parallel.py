@@ -86,10 +86,15 @@ def _apply(function: Callable[[ItemT], ResultT], items: Sequence[ItemT]) -> list
 def _prepare() -> None:
     """Leave interruptions to the main process, and end with it, even if it is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_follow_parent, daemon=True).start()
+    follow_parent()
 
 
-def _follow_parent() -> None:
+def follow_parent() -> None:
+    """End with the process that started this one, even if it is killed."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

@@ -6,6 +6,7 @@ page's own policy forbids every request.
 
 import html
 import json
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -13,6 +14,7 @@ from typing import Any
 
 from gnclightning.files import finite, replacing
 from gnclightning.reconstruction import folder
+from gnclightning.reconstruction.records import BatchResult
 from gnclightning.reconstruction.report.content import read_content
 from gnclightning.reconstruction.runner import Observer
 
@@ -27,9 +29,9 @@ class Report(Observer):
     def __init__(self, path: Path):
         self._path = path
 
-    def close(self) -> None:
+    def close(self, results: Sequence[BatchResult]) -> None:
         """Write the page, unless nothing is finished."""
-        if (self._path / folder.SUMMARY).exists():
+        if results and (self._path / folder.SUMMARY).exists():
             write_report(self._path)
 
 
