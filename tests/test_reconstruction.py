@@ -57,7 +57,7 @@ class TestContract:
         found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
         figures = {"reconstructions.png", "errors.png", "convergence.png"}
         tables = {"config.yaml", "metrics.csv", "trace.csv", "reconstructions.h5", "summary.json"}
-        tables |= {"certificate.json", ".lock"}
+        tables |= {"certificate.json", "report.html", ".lock"}
         assert found == tables | {f"figures/{name}" for name in figures}
 
     def test_config_is_that_of_the_run(self, folder, prior):
