@@ -3,24 +3,20 @@
     python benchmarks/kills.py                          # 1,000 phantoms, 20 SIGKILLs, two processes
     python benchmarks/kills.py --count 40 --kills 3     # the same in a minute
 
-The run is done once undisturbed. Then the same command is started in another folder, and after
-random times one of its processes is killed: the first, with which the others end, so that the
-command is started again; or another, whose work the first then does. Both folders must hold the
-same in the end: all files byte for byte, save for times. The prior is small and untrained, as only
-the machinery is tested.
+The run is done once undisturbed. Then the same command is started in another folder, its first
+process is killed after a random time, with which the others end, and it is started again, until that
+was done as often as asked for. Both folders must hold the same in the end: all files byte for byte,
+save for times. The prior is small and untrained, as only the machinery is tested.
 """
 
 import argparse
 import csv
 import json
 import random
-import signal
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
-from os import kill
 from pathlib import Path
 
 import torch
@@ -30,8 +26,6 @@ from gnclightning.priors import NetworkEnergy, PriorMetadata, save_prior
 from gnclightning.sde import VPSDE
 
 ROOT = Path(__file__).parents[1]
-_SHARE = 1.0
-"""Of an equal part of the work that a start may have done, at most, before it is killed."""
 SAME = ("reconstructions.h5", "trace.csv", "certificate.json")
 
 
@@ -45,7 +39,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6, help="iterations")
     parser.add_argument("--batch", type=int, default=8, help="images of a batch and of a chunk")
     parser.add_argument("--devices", type=int, default=2, help="processes")
-    parser.add_argument("--kills", type=int, default=20, help="processes to kill")
+    parser.add_argument("--kills", type=int, default=20, help="how often the run is killed")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -73,34 +67,27 @@ def compare(options: argparse.Namespace, folder: Path) -> dict[str, object]:
     finish(process)
     whole = time.monotonic() - began
     draw = random.Random(options.seed)
-    killed: list[str] = []
-    began, starts = time.monotonic(), 0
-    latest = starting + _SHARE * (whole - starting) / options.kills
-    process = None
-    while len(killed) < options.kills:
-        if process is None:
-            process, starts = start(settings, disturbed), starts + 1
+    latest = starting + (whole - starting) / options.kills
+    began, killed = time.monotonic(), 0
+    process = start(settings, disturbed)
+    while killed < options.kills:
         try:
             process.wait(draw.uniform(starting / 2, latest))
             break
         except subprocess.TimeoutExpired:
-            victim = draw.choice(family(process.pid))
-            kill(victim, signal.SIGKILL)
-            killed.append("first" if victim == process.pid else "other")
-        if killed[-1] == "first":
+            process.kill()
             process.communicate()
-            process = None
-    finish(process or start(settings, disturbed))
+            killed += 1
+            process = start(settings, disturbed)
+    finish(process)
     total = time.monotonic() - began
     return {
         "images": options.count,
-        "killed": len(killed),
-        "killed_first_process": killed.count("first"),
-        "starts": starts + (process is None),
+        "killed": killed,
         "seconds_undisturbed": round(whole, 1),
         "seconds_disturbed": round(total, 1),
         "seconds_until_the_first_chunk": round(starting, 1),
-        "overhead_seconds_per_kill": round((total - whole) / max(len(killed), 1), 2),
+        "overhead_seconds_per_kill": round((total - whole) / max(killed, 1), 2),
         "same": same(undisturbed, disturbed),
     }
 
@@ -131,17 +118,6 @@ def finish(process: subprocess.Popen[str]) -> None:
     _, errors = process.communicate()
     if process.returncode:
         sys.exit(f"status {process.returncode}: {errors}")
-
-
-def family(pid: int) -> list[int]:
-    """A process and the workers that it started (Linux)."""
-    found = [pid]
-    with suppress(OSError):  # they may end while they are looked at
-        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            command = Path(f"/proc/{child}/cmdline").read_bytes()
-            if b"spawn_main" in command and b"tracker" not in command:
-                found.append(int(child))
-    return found
 
 
 def same(a: Path, b: Path) -> bool:
