@@ -3,10 +3,10 @@
     python benchmarks/kills.py                          # 1,000 phantoms, 20 SIGKILLs, two processes
     python benchmarks/kills.py --count 40 --kills 3     # the same in a minute
 
-The run is done once undisturbed. Then the same command is started in another folder, its first
-process is killed after a random time, with which the others end, and it is started again, until that
-was done as often as asked for. Both folders must hold the same in the end: all files byte for byte,
-save for times. The prior is small and untrained, as only the machinery is tested.
+The run is done once undisturbed. Then the same command is started in another folder; its first
+process is killed after a random time, with which the others end, and the command started again, as
+often as asked for. Both folders must hold the same in the end: all files byte for byte, save for
+times. The prior is small and untrained, as only the machinery is tested.
 """
 
 import argparse
