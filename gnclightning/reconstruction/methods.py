@@ -12,7 +12,7 @@ from torch import Tensor
 from gnclightning.baselines import total_variation, tv_weight
 from gnclightning.diagnostics import Inspection
 from gnclightning.objectives import GraduatedObjective
-from gnclightning.operators import FilterName, ParallelBeam2D, Radon, fbp, weighted
+from gnclightning.operators import FilterName, PlanarGeometry, Radon, fbp, weighted
 from gnclightning.reconstruction.batch_size import BatchLimit
 from gnclightning.reconstruction.discrepancy import Discrepancy, Tell, solve_to_discrepancy
 from gnclightning.reconstruction.records import MeasuredBatch
@@ -105,7 +105,7 @@ class Method(Protocol):
 class FilteredBackProjection:
     """See `operators.fbp`; done again although the batch holds it, so that its time is known."""
 
-    geometry: ParallelBeam2D
+    geometry: PlanarGeometry
     filter: FilterName
     name: str = "fbp"
 
