@@ -1,6 +1,7 @@
 """Averages with several decays: exact in checkpoints, chosen by reconstructions."""
 
 import csv
+import math
 import shutil
 from pathlib import Path
 
@@ -12,13 +13,13 @@ from gnclightning import cli
 from gnclightning.data.ellipses import phantoms
 from gnclightning.metrics import psnr, ssim
 from gnclightning.priors import load_prior
-from gnclightning.training.averaging import AverageChoice
+from gnclightning.training.averaging import AverageChoice, warmed_up_decay
 from gnclightning.training.callbacks import ValidationProblem
 from test_training import TINY, differing, train
 
 FEW = ["reconstruction.every_n_steps=0", "optimizer.lr=1e-2", "optimizer.warmup_steps=0"]
-SEVERAL = [*FEW, "ema.decay=0.5", "ema.alternatives=[0,0.9]"]
-FILES = {0.5: "ema-0.5", 0.0: "no-ema", 0.9: "ema-0.9"}
+SEVERAL = [*FEW, "ema.decay=0.2", "ema.alternatives=[0,0.9]"]
+FILES = {0.2: "ema-0.2", 0.0: "no-ema", 0.9: "ema-0.9"}
 
 
 def averages(folder: Path) -> dict[float, dict[str, torch.Tensor]]:
@@ -29,6 +30,29 @@ def averages(folder: Path) -> dict[float, dict[str, torch.Tensor]]:
 def table(folder: Path) -> list[dict[str, str]]:
     with (folder / "averages" / "averages.csv").open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def average_of(values: list[float], decay: float) -> float:
+    average = values[0]
+    for count, value in enumerate(values[1:], start=1):
+        kept = warmed_up_decay(decay, count)
+        average = kept * average + (1 - kept) * value
+    return average
+
+
+def test_an_average_of_few_weights_forgets_the_first_ones():
+    """How much weight it gives to the first, and how far back it looks, as laws say.
+
+    The product of (1 + n) / (10 + n) over n < N is 10! N! / (N + 9)!; ages have the mean
+    decay / (1 - decay) where the decay holds, and about N / 10 before.
+    """
+    first = average_of([1.0, *[0.0] * 299], 0.999)
+    expected = math.exp(math.lgamma(11) + math.lgamma(301) - math.lgamma(310))
+    assert first == pytest.approx(expected, rel=1e-9)
+    assert first < 1e-14 < 1 - 0.999 < 0.999**299
+    ages = [float(n) for n in reversed(range(1000))]
+    assert average_of(ages, 0.9999) == pytest.approx(100, rel=0.02)
+    assert average_of(ages, 0.98) == pytest.approx(0.98 / (1 - 0.98), rel=1e-3)
 
 
 @pytest.fixture(scope="module")

@@ -222,13 +222,17 @@ def test_a_shallower_network_does_not_start_from_a_deeper_one(tmp_path, capsys):
 
 
 def test_weights_are_the_moving_average(tmp_path):
-    """Of the weights after each step, starting from those after the first, by hand."""
-    decay = ["ema.decay=0.5", "optimizer.lr=1e-2"]
+    """Of the weights after each step, starting from those after the first, by hand.
+
+    The second step's decay is still that of the warm-up, 2 / 11; the third's is ema.decay.
+    """
+    decay = ["ema.decay=0.2", "optimizer.lr=1e-2"]
     raw = [train(tmp_path / f"raw{k}", k, "ema.decay=0", "optimizer.lr=1e-2") for k in (1, 2, 3)]
     averaged = train(tmp_path / "ema", 3, *decay)
     assert differing(raw[0], raw[1])
     for name, value in averaged.items():
-        expected = 0.5 * (0.5 * raw[0][name] + 0.5 * raw[1][name]) + 0.5 * raw[2][name]
+        second = 2 / 11 * raw[0][name] + 9 / 11 * raw[1][name]
+        expected = 0.2 * second + 0.8 * raw[2][name]
         torch.testing.assert_close(value, expected)
     before = (tmp_path / "ema" / "prior.safetensors").read_bytes()
     assert differing(train(tmp_path / "ema", 3, *decay), averaged) == []  # nothing left to do

@@ -32,6 +32,10 @@ def seen(monkeypatch):
     return steps
 
 
+def distance(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
+    return sum((a[name] - b[name]).square().sum().item() for name in a) ** 0.5
+
+
 def joined(steps) -> dict[int, list[torch.Tensor]]:
     return {step: [torch.cat(parts) for parts in zip(*s, strict=True)] for step, s in steps.items()}
 
@@ -49,9 +53,12 @@ def test_a_run_goes_on_with_its_images_times_and_noise_however_they_are_shared(t
         for a, b in zip(values, found[step], strict=True):
             assert torch.equal(a, b)
     assert len({values[1].sum().item() for values in expected.values()}) == 9
-    # Sums in another order, of which Muon's orthogonalisation makes a little more.
-    for name, value in whole.items():
-        torch.testing.assert_close(parts[name], value, rtol=0, atol=1e-4)
+    # Sums in another order, of which Muon, which orthogonalises in bfloat16, makes more: some
+    # percent of the way that the weights went. Other times would lead elsewhere.
+    way = distance(whole, train(tmp_path / "first", 1, *shared(4, 1)))
+    assert distance(parts, whole) < 0.1 * way
+    other = train(tmp_path / "other", 9, *shared(4, 1), "time_sampling.skew=1")
+    assert distance(other, whole) > 0.3 * way
 
 
 def test_a_run_that_ends_between_the_batches_of_a_step_goes_on_before_it(tmp_path, monkeypatch):

@@ -195,9 +195,9 @@ class EMAConfig(Section):
     """Moving average of the weights, which validation and the shipped prior use."""
 
     decay: float = bounded(0.999, ">= 0, < 1")
-    """Part that stays at each step; 0: no averaging."""
+    """Part that stays at each step, at most (1 + n) / (10 + n) after n steps; 0: no averaging."""
     alternatives: list[float] = field(default_factory=list[float], metadata=within(">= 0, < 1"))
-    """Further decays, such as [0,0.9999]: after training, the weights of all decays reconstruct
+    """Further decays, such as [0,0.99]: after training, the weights of all decays reconstruct
     validation images (reconstruction.*), and the best are shipped; 0: the weights themselves."""
 
     def __post_init__(self) -> None:

@@ -1,16 +1,17 @@
 """Moving averages of the weights with several decays, and the choice among them."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, EMAWeightAveraging
+from lightning.pytorch.callbacks import Callback, WeightAveraging
 from rich.console import Console
 from rich.table import Table
-from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 
 from gnclightning.errors import UserError
 from gnclightning.files import write_csv
@@ -22,18 +23,44 @@ FOLDER, TABLE = "averages", "averages.csv"
 _STATE = "further_averages"
 
 
-class MovingAverages(EMAWeightAveraging):
+def warmed_up_decay(decay: float, count: int) -> float:
+    """The part that stays when a further one is added to an average of `count` >= 1 weights.
+
+    min(decay, (1 + count) / (10 + count)), as `tf.train.ExponentialMovingAverage` has it: until the
+    second term reaches the decay, the average looks back over about a ninth of the steps so far,
+    however few these are, and forgets the first weights like the ninth power of their number.
+    """
+    return min(decay, (1 + count) / (10 + count))
+
+
+Update = Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]
+
+
+def _update(decay: float) -> Update:
+    """How an `AveragedModel` takes in further weights; it copies the first ones."""
+
+    @torch.no_grad()
+    def update(averages: Sequence[Tensor], weights: Sequence[Tensor], count: Tensor | int) -> None:
+        part = 1 - warmed_up_decay(decay, int(count))
+        for average, current in zip(averages, weights, strict=True):
+            average.lerp_(current, part)
+
+    return update
+
+
+class MovingAverages(WeightAveraging):
     """Averages with several decays; the first is in place during validation and after training.
 
     Each is, bit for bit, what a training with this decay alone would have. With decay 0 the
-    average is the weights themselves.
+    average is the weights themselves. Decays are warmed up (`warmed_up_decay`); how many weights an
+    average holds is part of its state, so that a resumed one goes on as it would have.
 
     Args:
         decays: all different, at least one.
     """
 
     def __init__(self, decays: Sequence[float]):
-        super().__init__(decay=decays[0])
+        super().__init__(multi_avg_fn=_update(decays[0]))
         self.decays = tuple(decays)
         self._further: dict[float, AveragedModel] = {}
 
@@ -42,7 +69,7 @@ class MovingAverages(EMAWeightAveraging):
         super().setup(trainer, pl_module, stage)
         if stage == "fit":
             self._further = {
-                decay: AveragedModel(_prior(pl_module), avg_fn=get_ema_avg_fn(decay))
+                decay: AveragedModel(_prior(pl_module), multi_avg_fn=_update(decay))
                 for decay in self.decays[1:]
             }
 
