@@ -8,19 +8,16 @@ docs/results/NAME.json, so a table can always be made anew from files, and each 
 """
 
 import argparse
-import csv
-import datetime
 import json
-import platform
 import shutil
 import statistics
 from pathlib import Path
 from typing import Any
 
 import torch
+from kept import keep, load, metrics, reconstruct, write_section
 from toy2d_tables import toy2d_tables
 
-from gnclightning import cli
 from gnclightning.baselines import total_variation, tv_weight
 from gnclightning.data.ellipses import phantoms
 from gnclightning.experiments.toy2d.program import toy2d as toy2d_program
@@ -28,11 +25,6 @@ from gnclightning.metrics import psnr, ssim
 from gnclightning.operators import ParallelBeam2D, Radon, add_noise
 from gnclightning.reconstruction.measurement import Stream, image_seed
 
-RESULTS = Path("docs/results")
-PAGE = Path("docs/results.md")
-BEGIN, END = "<!-- begin generated -->", "<!-- end generated -->"
-
-TEST_SET = ["data.name=ellipses", "overwrite=true", "logger.mode=disabled"]
 COMMANDS: dict[str, list[str]] = {
     "preconditioned": ["data.count=100"],
     "preconditioned_32": ["data.count=32", "methods=[]"],
@@ -79,13 +71,8 @@ TV_FACTORS = (0.5, 0.63, 0.8, 1.0, 1.25, 1.6, 2.0)
 
 
 def run_command(name: str, settings: list[str]) -> dict[str, Any]:
-    """Run a reconstruction through the command line; its summary and the command."""
-    output = Path("runs/results") / name
-    arguments = [*TEST_SET, *settings, f"output={output}"]
-    if cli.reconstruct(arguments) != 0:
-        raise SystemExit(f"{name} failed")
-    summary = json.loads((output / "summary.json").read_text())
-    return {"command": "python reconstruct.py " + " ".join(arguments), **summary}
+    """Run a reconstruction in the folder of an experiment."""
+    return reconstruct(settings, Path("runs/results") / name)
 
 
 def starts() -> dict[str, Any]:
@@ -94,8 +81,7 @@ def starts() -> dict[str, Any]:
     for start in range(STARTS):
         settings = [f"data.count={START_IMAGES}", "methods=[]", f"start_seed={start}"]
         run_command("starts", settings)
-        with Path("runs/results/starts/metrics.csv").open() as file:
-            rows = list(csv.DictReader(file))
+        rows = metrics(Path("runs/results/starts"))
         table.append({key: [float(row[key]) for row in rows] for key in ("psnr", "ssim")})
     spread = {
         f"mean_std_{key}": statistics.mean(
@@ -133,8 +119,7 @@ def tuned_tv(count: int = 100) -> dict[str, Any]:
 def ct_slice() -> dict[str, Any]:
     """The real CT slice of the demonstration, which is like nothing the prior was trained on."""
     result = run_command("ct_slice", ["data.name=demo", "data.count=9"])
-    with Path("runs/results/ct_slice/metrics.csv").open() as file:
-        rows = [row for row in csv.DictReader(file) if row["image"] == "CT_small"]
+    rows = [row for row in metrics(Path("runs/results/ct_slice")) if row["image"] == "CT_small"]
     scores = {r["method"]: {key: float(r[key]) for key in ("psnr", "ssim")} for r in rows}
     return {"command": result["command"], "scores": scores}
 
@@ -184,21 +169,9 @@ EXTRA = {
 
 def run(names: list[str]) -> None:
     """Run experiments and keep their summaries."""
-    RESULTS.mkdir(parents=True, exist_ok=True)
     for name in [*COMMANDS, *EXTRA] if names == ["all"] else names:
         result = EXTRA[name]() if name in EXTRA else run_command(name, COMMANDS[name])
-        result |= {
-            "reproduce": f"python benchmarks/results.py run {name}",
-            "date": datetime.date.today().isoformat(),
-            "hardware": f"{torch.get_num_threads()} CPU threads, {platform.machine()}",
-        }
-        (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
-
-
-def load(name: str) -> dict[str, Any] | None:
-    """The kept result of an experiment."""
-    path = RESULTS / f"{name}.json"
-    return json.loads(path.read_text()) if path.is_file() else None
+        keep(name, result, f"python benchmarks/results.py run {name}")
 
 
 def method_rows() -> list[str]:
@@ -285,9 +258,7 @@ def table() -> None:
         dates = sorted(r["date"] for r in known)
         hardware = " or ".join(sorted({r["hardware"] for r in known}))
         lines += ["", f"Measured {dates[0]} to {dates[-1]} on {hardware}."]
-    before, rest = PAGE.read_text().split(BEGIN)
-    after = rest.split(END)[1]
-    PAGE.write_text(f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{after}")
+    write_section("generated", lines)
 
 
 def main() -> None:

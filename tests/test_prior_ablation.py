@@ -1,0 +1,120 @@
+"""`benchmarks/prior_ablation.py`: equal times, arms that differ, nothing done twice."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from gnclightning.config import load_reconstruct_config, load_train_config
+from gnclightning.priors import load_prior
+
+ROOT = Path(__file__).parents[1]
+TINY = [
+    "network.channels=8",
+    "network.multipliers=[1,2]",
+    "network.blocks=[1,1]",
+    "data.validation_count=2",
+    "trainer.accelerator=cpu",
+    "trainer.precision=32-true",
+]
+FAST = [
+    "solver.steps=2",
+    "solver.cg_steps=2",
+    "geometry.angles=10",
+    "tv.iterations=5",
+    "device=cpu",
+]
+SIZES = ["--minutes", "0.02", "--points", "1", "--size", "16", "--images", "2"]
+
+
+@pytest.fixture
+def ablation(monkeypatch):
+    """The module; benchmarks are scripts that import each other from their folder."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import prior_ablation
+
+    return prior_ablation
+
+
+def run(ablation, monkeypatch, *arguments: str) -> dict:
+    command = ["prior_ablation.py", "run", *arguments, *SIZES, "--train", *TINY, "--solve", *FAST]
+    monkeypatch.setattr(sys, "argv", command)
+    ablation.main()
+    return json.loads(Path(f"docs/results/ablation-{arguments[0]}.json").read_text())
+
+
+def test_a_group_is_trained_equally_long_judged_and_not_trained_again(
+    ablation, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    found = run(ablation, monkeypatch, "parametrisation", "--arms", "scaled,paper")
+    assert found.keys() == {"group", "arms", "reproduce", "date", "hardware"}
+    assert list(found["arms"]) == ["paper", "scaled"]  # in the order of the group
+    points = {name: arm["curve"][-1] for name, arm in found["arms"].items()}
+    for name, point in points.items():
+        assert 1 <= point["seconds"] < 6  # the limit, and at most a step more
+        assert "trainer.max_time=00:00:00:01" in found["arms"][name]["train"][0]
+        assert point["images"] > 0
+        assert point["images"] % 8 == 0
+        for method in ("gnc", "tv"):
+            assert {key: len(v) for key, v in point[method].items()} == {"psnr": 2, "ssim": 2}
+        assert f"prior.form={name}" in found["arms"][name]["train"][0]
+    assert points["paper"]["tv"] == points["scaled"]["tv"]  # the same measurements
+    assert points["paper"]["gnc"] != points["scaled"]["gnc"]
+    folder = next(Path("runs/ablation").iterdir())
+    weights = {name: load_prior(folder / name / "points" / "1.safetensors")[0] for name in points}
+    for name, prior in weights.items():
+        assert (prior.parametrisation, prior.form) == ("energy", name)
+        trained = load_file(folder / name / "stage-0" / "prior.safetensors")
+        assert all(torch.equal(v, trained[k]) for k, v in prior.network.state_dict().items())
+
+    # What is there is not made again, and judging again gives the same.
+    monkeypatch.setattr(ablation.Leg, "start", None)
+    monkeypatch.setattr(ablation, "reconstruct", None)
+    assert run(ablation, monkeypatch, "parametrisation", "--arms", "paper") == found | {
+        "hardware": found["hardware"].replace("2 arms", "1 arms")
+    }
+
+    page = "text\n<!-- begin ablation -->\nold\n<!-- end ablation -->\nmore\n"
+    Path("docs/results.md").write_text(page)
+    monkeypatch.setattr(sys, "argv", ["prior_ablation.py", "table"])
+    ablation.main()
+    text = Path("docs/results.md").read_text()
+    for name, point in points.items():
+        mean = sum(point["gnc"]["psnr"]) / 2
+        assert any(f"| {name} |" in line and f"{mean:.2f} / " in line for line in text.splitlines())
+    assert "old" not in text
+    assert text.startswith("text\n")
+    assert text.endswith("more\n")
+    assert Path("docs/images/prior-ablation.png").stat().st_size > 1000
+
+
+def test_every_arm_is_a_training_that_the_programs_know(ablation, tmp_path):
+    """All arms of all groups differ, and their stages share the same time."""
+    plan = ablation.Plan(minutes=30, points=2)
+    for arms in ablation.GROUPS.values():
+        seen = []
+        for arm in arms.values():
+            legs = ablation.legs(arm, plan, tmp_path)
+            configs = [load_train_config(leg.arguments[1], leg.arguments[2:]) for leg in legs]
+            settings = load_reconstruct_config(None, ["data.name=ellipses", *arm.settings])
+            last = {leg.stage: config for leg, config in zip(legs, configs, strict=True)}
+            times = [config.trainer.max_time for config in last.values()]
+            assert times in ([], ["00:00:30:00"], ["00:00:15:00", "00:00:15:00"])
+            assert [leg.kept.stem for leg in legs] == [str(n + 1) for n in range(len(legs))]
+            seen.append((list(last.values()), settings))
+        assert all(one != other for k, one in enumerate(seen) for other in seen[:k])
+
+
+def test_a_stage_without_time_is_refused(ablation, tmp_path):
+    with pytest.raises(SystemExit, match="each stage of an arm needs one"):
+        ablation.legs(ablation.GROUPS["start"]["warm"], ablation.Plan(points=1), tmp_path)
+
+
+def test_a_leg_takes_a_second_at_least(ablation, tmp_path):
+    arm = ablation.GROUPS["parametrisation"]["paper"]
+    with pytest.raises(SystemExit, match="at least a second"):
+        ablation.legs(arm, ablation.Plan(minutes=0.05, points=6), tmp_path)
