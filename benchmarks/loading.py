@@ -18,19 +18,14 @@ import numpy as np
 import torch
 from dicom_tree import SLICES, chest, stored, write_series
 from pydicom.uid import ExplicitVRLittleEndian
-from torch import nn
+from training import Setting, measure
 
 from gnclightning.data.dicom.cache import open_cache
 from gnclightning.data.dicom.preprocessing import Preprocessing
 from gnclightning.data.dicom.split import split_patients
 from gnclightning.data.ellipses import phantoms
-from gnclightning.losses import PowerTimes, denoising_score_matching
-from gnclightning.networks import UNet
-from gnclightning.priors import NetworkEnergy, NetworkPrior, NetworkScore, load_prior
 from gnclightning.training.data import EllipsesDataModule, FolderDataModule, ImageDataModule
 from gnclightning.training.ldct import LDCTDataModule
-from gnclightning.training.module import BOUNDARY
-from gnclightning.training.optimizers import MuonAdam, split_parameters
 
 BATCH, SIZE, IMAGES = 8, 128, 1000
 PATIENTS, COPIES = ("C002", "C012"), 14
@@ -65,28 +60,10 @@ def loading_rate(module: ImageDataModule, seconds: float) -> float:
     return images / spent
 
 
-def training_rate(kind: type[NetworkPrior], device: torch.device, seconds: float) -> float:
-    """Images per second of training steps, after two."""
-    shipped, _ = load_prior("ellipses-128")
-    prior = kind(shipped.sde, UNet(shipped.network.config)).to(device)
-    optimizer = MuonAdam(*split_parameters(prior, BOUNDARY))
-    generator = torch.Generator().manual_seed(0)
-    x = torch.from_numpy(phantoms(range(BATCH), 0, "train", SIZE))
-    steps, start = -2, 0.0
-    while steps < 0 or time.perf_counter() - start < seconds:
-        t, noise = PowerTimes()(prior.sde, BATCH, generator), torch.randn(x.shape)
-        with torch.autocast(device.type, torch.bfloat16):
-            given = (value.to(device) for value in (x, t, noise))
-            loss = denoising_score_matching(prior, prior.sde, *given).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(prior.parameters(), 1.0)
-        optimizer.step()
-        loss.item()  # waits for the device
-        steps += 1
-        if steps == 0:
-            start = time.perf_counter()
-    return steps * BATCH / (time.perf_counter() - start)
+def training_rate(kind: str, device: str, seconds: float) -> float:
+    """Images per second of training steps of the shipped network."""
+    setting = Setting("shipped", kind, "bf16-mixed", BATCH, seconds, device, workers=0)
+    return measure(setting)["images_per_second"]
 
 
 def main() -> None:
@@ -95,11 +72,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10, help="per row")
     parser.add_argument("--device", default="cpu", help="that trains")
     arguments = parser.parse_args()
-    seconds, device = arguments.seconds, torch.device(arguments.device)
-    steps = {
-        kind.parametrisation: training_rate(kind, device, seconds)
-        for kind in (NetworkEnergy, NetworkScore)
-    }
+    seconds = arguments.seconds
+    steps = {kind: training_rate(kind, arguments.device, seconds) for kind in ("energy", "score")}
     print("| what | images / s | times the step of an energy | of a score |")
     print("| --- | --- | --- | --- |")
     for name, rate in steps.items():

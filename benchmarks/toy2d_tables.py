@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kept import header, row
+
 NAMES = ("global_minimum_rate", "stationary_rate", "strict_stationary_rate")
 WORDS = ("global minimum", "stationary", "strictly")
 METHODS = {"alg1": "Algorithm 1", "alg2": "Algorithm 2"}
@@ -20,7 +22,7 @@ def toy2d_tables(found: Mapping[str, Any]) -> list[str]:
         f"The 2D experiment, {found['starts']} starts, {found['iterations']} iterations, "
         f"{len(values)} values of t_max, of which a few (`{found['reproduce']}`):",
         "",
-        *_header("t_max", [f"{text}: {word}" for text in METHODS.values() for word in WORDS]),
+        *header(["t_max", *(f"{text}: {word}" for text in METHODS.values() for word in WORDS)]),
     ]
     for wanted in SHOWN:
         i = min(range(len(values)), key=lambda k: abs(math.log(values[k] / wanted)))
@@ -50,20 +52,16 @@ def _study(study: Mapping[str, Any]) -> list[str]:
         "",
         f"The descent condition after K iterations, t_max = {study['t_max']:g} (same command):",
         "",
-        *_header("K", heads),
+        *header(["K", *heads]),
     ]
     columns = (study["descent_from"], study["condition_after_k"], study["algorithm_1_until_k"])
     for k, armijo, switched in zip(*columns, strict=True):
         lines.append(_row(str(k), [rates[name] for rates in (armijo, switched) for name in NAMES]))
-    lines += ["", *_header("from the same starts", WORDS)]
+    lines += ["", *header(["from the same starts", *WORDS])]
     for method in ("preconditioned", "nonmonotone"):
         lines.append(_row(method, [study[method][name] for name in NAMES]))
     return lines
 
 
-def _header(first: str, others: Sequence[str]) -> list[str]:
-    return [f"| {' | '.join([first, *others])} |", "| --- |" + " --- |" * len(others)]
-
-
 def _row(first: str, rates: Sequence[float]) -> str:
-    return f"| {' | '.join([first, *(f'{rate:.3f}' for rate in rates)])} |"
+    return row([first, *(f"{rate:.3f}" for rate in rates)])
