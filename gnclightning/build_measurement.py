@@ -25,7 +25,7 @@ from gnclightning.data.samples import demo_images
 from gnclightning.data.sinograms import SinogramSet, read_sinograms
 from gnclightning.errors import UserError
 from gnclightning.memory import check_memory
-from gnclightning.operators import ParallelBeam2D, Radon
+from gnclightning.operators import ParallelBeam2D, Projector
 from gnclightning.reconstruction.measurement import Measured, Measurements, Simulated
 
 _ARRAYS = 4
@@ -135,7 +135,7 @@ def _bins(geometry: ParallelBeam2D, spacing: float) -> int:
 
 
 def build_measurements(
-    config: ReconstructConfig, source: ImageSet | SinogramSet, operator: Radon
+    config: ReconstructConfig, source: ImageSet | SinogramSet, operator: Projector
 ) -> Measurements:
     """What measures the images, or has measured them."""
     noise, size = config.noise, config.geometry.lengths[0]

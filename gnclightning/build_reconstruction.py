@@ -31,7 +31,8 @@ from gnclightning.diagnostics import Inspection, inspect
 from gnclightning.errors import UserError
 from gnclightning.memory import check_memory
 from gnclightning.objectives import Alpha, GraduatedObjective
-from gnclightning.operators import ParallelBeam2D, Radon, RotationCentre, weighted
+from gnclightning.operators import ParallelBeam2D, Projector, RotationCentre, weighted
+from gnclightning.operators.backends import build_projector
 from gnclightning.priors import (
     EnergyPrior,
     NetworkEnergy,
@@ -123,7 +124,8 @@ def prepare(
     sinograms = len(source) * geometry.detector_count * len(geometry.angles)
     check_memory(2 * sinograms * 4, f"{len(source)} sinograms (geometry.angles, detector bins)")
     # Within a run lengths are in pixels: steps, weights and safeguards do not depend on a unit.
-    operator = Radon(geometry.in_pixels()).to(device)
+    backend = config.operator.resolved
+    operator = build_projector(geometry.in_pixels(), backend, device, config.operator.kernel)
     measurements = build_measurements(config, source, operator)
     measurements.check()
     config = with_last_time(config, measurements)
@@ -228,6 +230,7 @@ def effective_config(
         device=device.type,
         data=data,
         alpha=alpha,
+        operator=replace(config.operator, backend=config.operator.resolved),
         geometry=replace(
             config.geometry,
             angles=len(geometry.angles),
@@ -240,7 +243,7 @@ def effective_config(
     )
 
 
-def build_baselines(config: ReconstructConfig, operator: Radon) -> list[methods.Method]:
+def build_baselines(config: ReconstructConfig, operator: Projector) -> list[methods.Method]:
     """The methods to compare the solver with."""
     chosen: list[methods.Method] = []
     if "fbp" in config.methods:
@@ -251,7 +254,7 @@ def build_baselines(config: ReconstructConfig, operator: Radon) -> list[methods.
 
 
 def build_method(
-    config: ReconstructConfig, operator: Radon, prior: NetworkEnergy, metadata: PriorMetadata
+    config: ReconstructConfig, operator: Projector, prior: NetworkEnergy, metadata: PriorMetadata
 ) -> methods.GraduatedSolver:
     """The solver with its objective, and what inspects the prior if that is asked for."""
     solver = config.solver
@@ -273,7 +276,7 @@ def build_method(
 
 def build_objective(
     solver: SolverConfig,
-    operator: Radon,
+    operator: Projector,
     regulariser: EnergyPrior,
     alpha: Callable[[Tensor], Alpha],
 ) -> Callable[[MeasuredBatch], GraduatedObjective]:

@@ -201,6 +201,23 @@ class GeometryConfig(Section):
 
 
 @dataclass(kw_only=True)
+class OperatorConfig(Section):
+    """Who computes projections; all of them by the same convention, with an exact adjoint."""
+
+    backend: Literal["auto", "native", "astra", "torch_radon"] = "auto"
+    """auto: native; astra: ASTRA's CPU kernels as a matrix, on any device; torch_radon: needs
+    device=cuda."""
+    kernel: Literal["line", "linear", "strip"] = "linear"
+    """astra: length of the ray in a pixel; Joseph's interpolation, as native; share of the strip
+    between the bin's edges."""
+
+    @property
+    def resolved(self) -> Literal["native", "astra", "torch_radon"]:
+        """What auto stands for, or the backend asked for."""
+        return "native" if self.backend == "auto" else self.backend
+
+
+@dataclass(kw_only=True)
 class FBPConfig(Section):
     """Filtered back-projection."""
 
@@ -342,6 +359,7 @@ class ReconstructConfig(Section):
         ),
     )
     geometry: GeometryConfig = field(default_factory=GeometryConfig)
+    operator: OperatorConfig = field(default_factory=OperatorConfig)
     noise: NoiseConfig = field(default_factory=NoiseConfig)
     alpha: AlphaConfig = field(default_factory=AlphaConfig)
     solver: SolverConfig = field(

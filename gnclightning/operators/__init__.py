@@ -12,6 +12,7 @@ from gnclightning.operators.identity import Identity
 from gnclightning.operators.mask import Mask
 from gnclightning.operators.matrix import Matrix
 from gnclightning.operators.noise import add_noise, estimate_noise
+from gnclightning.operators.projector import Projector
 from gnclightning.operators.radon import Radon
 from gnclightning.operators.rotation import RotationCentre, rotation_centre
 from gnclightning.operators.weighted import Weighted, mean_one, weighted
@@ -29,6 +30,7 @@ __all__ = [
     "ParallelBeam2D",
     "PeriodicBlur",
     "PlanarGeometry",
+    "Projector",
     "Radon",
     "RotationCentre",
     "Scaled",

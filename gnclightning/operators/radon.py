@@ -6,17 +6,16 @@ pixel, which gives that of its transpose.
 
 import functools
 import math
-import warnings
 from collections.abc import Iterable, Iterator
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from gnclightning.errors import UserError
-from gnclightning.operators.base import LinearOperator
 from gnclightning.operators.geometry import ALL, PlanarGeometry
 from gnclightning.operators.joseph import expected_entries, footprint
+from gnclightning.operators.projector import Projector
+from gnclightning.operators.sparse import Rows, pointers
 
 _ENTRY_LIMIT = 2**30  # row pointers are 32-bit, however much memory there is
 _SHARE_AT_ONCE = 16  # of the matrices that would fit memory, computed at a time where not all fit
@@ -25,25 +24,8 @@ _Name = Literal["forward", "adjoint"]
 _Piece = tuple[Tensor, Tensor, Tensor]  # entries per row, their columns, their values
 
 
-class _Rows(NamedTuple):
-    """A matrix in compressed sparse rows: row pointers, column indices, values."""
-
-    pointers: Tensor
-    columns: Tensor
-    values: Tensor
-
-    def times(self, x: Tensor) -> Tensor:
-        """Multiply with dense columns, (columns, n) -> (rows, n)."""
-        _use_up_sparse_warnings()
-        with torch.autocast(x.device.type, enabled=False):  # no sparse products in bfloat16
-            return _csr(self, len(x)) @ x
-
-
-class Radon(LinearOperator):
-    """Line integrals of an image along the rays of a parallel-beam or fan-beam geometry.
-
-    Images (..., rows, columns) in 1/length give dimensionless sinograms (..., angles, detectors).
-    Nothing is rescaled. The adjoint is the transpose of the very same matrix, entry by entry.
+class Radon(Projector):
+    """Joseph's method; the adjoint is the transpose of the very same matrix, entry by entry.
 
     Args:
         geometry: image, angles, detector and units.
@@ -63,10 +45,7 @@ class Radon(LinearOperator):
         dtype: torch.dtype = torch.float32,
         memory_limit: int | None = 2**31,
     ) -> None:
-        if dtype not in (torch.float32, torch.float64):
-            raise UserError(f"Radon: expected dtype float32 or float64, got {dtype}")
-        super().__init__(geometry.image_shape, geometry.range_shape, dtype)
-        self.geometry = geometry
+        super().__init__(geometry, dtype)
         self._built_dtype = dtype
         angle_count = len(geometry.angles)
         entry_limit = _ENTRY_LIMIT
@@ -83,16 +62,8 @@ class Radon(LinearOperator):
         if self._stored:
             for name in ("forward", "adjoint"):
                 matrix = self._compute(name, self._blocks[0])
-                for field, tensor in zip(_Rows._fields, matrix, strict=True):
+                for field, tensor in zip(Rows._fields, matrix, strict=True):
                     self.register_buffer(f"_{name}_{field}", tensor, persistent=False)
-
-    def _check(self, tensor: Tensor, shape: tuple[int, ...], name: str) -> None:
-        super()._check(tensor, shape, name)
-        if tensor.dtype != self.dtype or tensor.device != self.device:
-            raise UserError(
-                f"expected {name} as {self.dtype} on {self.device}, got {tensor.dtype} on "
-                f"{tensor.device}: convert it, or the operator, with .to(...)"
-            )
 
     def _matvec(self, x: Tensor) -> Tensor:
         columns = x.reshape(-1, math.prod(self.domain_shape)).T.contiguous()
@@ -107,13 +78,13 @@ class Radon(LinearOperator):
         )
         return functools.reduce(torch.add, parts).T.reshape(*y.shape[:-2], *self.domain_shape)
 
-    def _matrix(self, name: _Name, angles: slice) -> _Rows:
+    def _matrix(self, name: _Name, angles: slice) -> Rows:
         if self._stored:
-            return _Rows(*(self.get_buffer(f"_{name}_{field}") for field in _Rows._fields))
+            return Rows(*(self.get_buffer(f"_{name}_{field}") for field in Rows._fields))
         matrix = self._compute(name, angles)
         return matrix._replace(values=matrix.values.to(self.dtype))
 
-    def _compute(self, name: _Name, angles: slice) -> _Rows:
+    def _compute(self, name: _Name, angles: slice) -> Rows:
         pieces = _by_ray if name == "forward" else _by_pixel
         return _assemble(pieces(self.geometry, angles, self.device), self._built_dtype)
 
@@ -142,25 +113,10 @@ def _by_pixel(geometry: PlanarGeometry, angles: slice, device: torch.device) -> 
         yield reached.sum((1, 2)), rays.masked_select(reached), weights.masked_select(reached)
 
 
-def _assemble(pieces: Iterable[_Piece], dtype: torch.dtype) -> _Rows:
+def _assemble(pieces: Iterable[_Piece], dtype: torch.dtype) -> Rows:
     """Join consecutive rows into one matrix."""
     counts, columns, values = zip(
         *((counts, columns.int(), values.to(dtype)) for counts, columns, values in pieces),
         strict=True,
     )
-    pointers = torch.nn.functional.pad(torch.cat(counts).cumsum(0), (1, 0)).int()
-    return _Rows(pointers, torch.cat(columns), torch.cat(values))
-
-
-def _csr(matrix: _Rows, column_count: int) -> Tensor:
-    shape = (len(matrix.pointers) - 1, column_count)
-    return torch.sparse_csr_tensor(*matrix, shape, check_invariants=False)  # pyright: ignore[reportUnknownMemberType]
-
-
-@functools.cache
-def _use_up_sparse_warnings() -> None:
-    """Swallow the two notices that PyTorch gives once per process with its first CSR tensor."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Sparse (CSR tensor support|invariant checks)")
-        pointers = torch.zeros(1, dtype=torch.int32)
-        _csr(_Rows(pointers, pointers[:0], torch.zeros(0)), 1)
+    return Rows(pointers(torch.cat(counts)), torch.cat(columns), torch.cat(values))

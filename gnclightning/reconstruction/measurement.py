@@ -12,7 +12,7 @@ from torch import Tensor
 from gnclightning.data.images import ImageSet
 from gnclightning.data.sinograms import SinogramSet
 from gnclightning.errors import UserError
-from gnclightning.operators import FilterName, Radon, add_noise, fbp
+from gnclightning.operators import FilterName, Projector, add_noise, fbp
 from gnclightning.reconstruction.records import MeasuredBatch
 
 
@@ -70,7 +70,7 @@ class Simulated:
     """
 
     images: ImageSet
-    operator: Radon
+    operator: Projector
     relative: float | None
     absolute: float | None
     noise_seed: int
@@ -138,7 +138,7 @@ class Measured:
     """
 
     sinograms: SinogramSet
-    operator: Radon
+    operator: Projector
     sigma_y: Tensor
     start_seed: int
     filter: FilterName

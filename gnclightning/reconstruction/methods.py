@@ -12,7 +12,7 @@ from torch import Tensor
 from gnclightning.baselines import total_variation, tv_weight
 from gnclightning.diagnostics import Inspection
 from gnclightning.objectives import GraduatedObjective
-from gnclightning.operators import FilterName, PlanarGeometry, Radon, fbp, weighted
+from gnclightning.operators import FilterName, PlanarGeometry, Projector, fbp, weighted
 from gnclightning.reconstruction.batch_size import BatchLimit
 from gnclightning.reconstruction.discrepancy import Discrepancy, Tell, solve_to_discrepancy
 from gnclightning.reconstruction.records import MeasuredBatch
@@ -126,7 +126,7 @@ class TotalVariation:
         iterations: of the primal-dual method.
     """
 
-    operator: Radon
+    operator: Projector
     weight: float | None
     iterations: int
     name: str = "tv"

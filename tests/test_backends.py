@@ -1,0 +1,308 @@
+"""Projectors of other packages: the orientation, centre, scale and units of the native one.
+
+ASTRA is tested where it is installed. In place of torch-radon, which needs a GPU, a stand-in
+follows its published conventions.
+"""
+
+import math
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import torch_radon_stand_in
+from gnclightning.config import load_reconstruct_config
+from gnclightning.errors import UserError
+from gnclightning.operators import FanBeam2D, ParallelBeam2D, PlanarGeometry, Projector, Radon
+from gnclightning.operators.backends import (
+    astra_cuda_projector,
+    astra_projector,
+    build_projector,
+    torch_radon_projector,
+)
+from gnclightning.operators.backends.explicit import ExplicitProjector, matrix_of
+from gnclightning.operators.backends.kernels import (
+    KernelProjector,
+    matched,
+    with_exact_adjoint,
+)
+from gnclightning.operators.checks import dot_test
+from run_folders import arrays, refused_in_one_line, run, settings
+
+F64 = torch.float64
+CPU = torch.device("cpu")
+ANGLES = (0.0, 0.4, math.pi / 4, math.pi / 2, 2.0, math.pi, 4.1, -1.3)
+FINE = ParallelBeam2D(
+    (9, 7), ANGLES, 151, 0.0625, pixel_size=0.5, unit="mm", detector_offset=0.59375
+)
+"""Non-square, pixels of 8 bins, the centre of rotation 9.5 bins off the middle."""
+FAN = FanBeam2D(
+    (9, 7),
+    tuple(n * 0.9 for n in range(7)),
+    301,
+    0.0625,
+    pixel_size=0.5,
+    source_distance=8.0,
+    detector_distance=4.0,
+)
+
+
+@pytest.fixture
+def project(request, monkeypatch):
+    """What builds the projector of a geometry by the package and kernel asked for."""
+    package, _, kind = request.param.partition(" ")
+    if package == "astra":
+        pytest.importorskip("astra", reason="needs the extra astra", exc_type=ImportError)
+        return lambda geometry: astra_projector(geometry, kind)
+    if package == "torch-radon":
+        module = getattr(torch_radon_stand_in, kind.upper())
+        monkeypatch.setitem(sys.modules, "torch_radon", module)
+        return lambda geometry: torch_radon_projector(geometry, CPU)
+    return Radon
+
+
+def every(*projectors: str):
+    return pytest.mark.parametrize("project", projectors, indirect=True)
+
+
+PARALLEL = every(
+    "native",
+    "astra line",
+    "astra linear",
+    "astra strip",
+    "torch-radon classic",
+    "torch-radon second",
+)
+DIVERGENT = every("native", "astra line")
+
+
+def pixel(geometry: PlanarGeometry, row: int, column: int) -> torch.Tensor:
+    image = torch.zeros(geometry.image_shape)
+    image[row, column] = 1
+    return image
+
+
+def check_pixels(projector: Projector, geometry: PlanarGeometry, mass, tolerance: float) -> None:
+    """A pixel is seen where it must be, and as much of it: its area over the detector.
+
+    Args:
+        projector: to check.
+        geometry: its own.
+        mass: of the pixel in row r and column c at all angles, (angles,).
+        tolerance: of the mass, relative; centres may be a tenth of a pixel off.
+    """
+    rows, columns = geometry.image_shape
+    centres = geometry.detector_bins()
+    bins = torch.arange(geometry.detector_count, dtype=F64)
+    tenth = geometry.pixel_size / geometry.detector_spacing / 10
+    for row, column in [(0, 0), (0, columns - 1), (rows - 1, 0), (4, 3), (2, 5)]:
+        profile = projector(pixel(geometry, row, column)).double()
+        total = profile.sum(1)
+        centre = (profile * bins).sum(1) / total
+        assert (centre - centres[row, column]).abs().max() < tenth
+        expected = mass(row, column)
+        assert (total * geometry.detector_spacing / expected - 1).abs().max() < tolerance
+
+
+@PARALLEL
+def test_single_pixels(project):
+    area = torch.full((len(ANGLES),), FINE.pixel_size**2, dtype=F64)
+    check_pixels(project(FINE), FINE, lambda row, column: area, 0.06)
+
+
+@DIVERGENT
+def test_single_pixels_of_fan_beams(project):
+    depths = FAN.depths()
+    bins = FAN.detector_bins()
+
+    def mass(row: int, column: int) -> torch.Tensor:
+        """A ray as wide as a bin is narrower at the pixel, and aslant."""
+        seen = (bins[row, column] - (FAN.detector_count - 1) / 2) * FAN.detector_spacing
+        slant = FAN.length / torch.hypot(seen, torch.full_like(seen, FAN.length))
+        return FAN.pixel_size**2 * FAN.length / depths[row, column] / slant
+
+    check_pixels(project(FAN), FAN, mass, 0.06)
+
+
+@DIVERGENT
+def test_single_pixels_of_a_fan_whose_centre_is_off(project):
+    straight, shifted = project(FAN), project(replace(FAN, detector_offset=3 * 0.0625))
+    x = pixel(FAN, 2, 5)
+    torch.testing.assert_close(shifted(x)[:, 3:], straight(x)[:, :-3], rtol=1e-4, atol=1e-5)
+
+
+@PARALLEL
+def test_off_centre_disc_gives_chord_lengths(project):
+    geometry = replace(ParallelBeam2D.for_image((40, 36), 12, 0.7, "mm"), detector_offset=0.0)
+    x0, y0, radius = 3.5, -4.2, 7.0
+    x, y = geometry.pixel_positions
+    image = torch.zeros(geometry.image_shape, dtype=F64)
+    steps = (torch.arange(-7, 8, 2, dtype=F64) / 16 * geometry.pixel_size).tolist()
+    for dx in steps:
+        for dy in steps:
+            image += ((x - x0 + dx) ** 2 + ((y - y0 + dy) ** 2)[:, None] < radius**2) / 64
+    cosines, sines = geometry.directions
+    s = geometry.detector_positions - (x0 * cosines + y0 * sines)[:, None]
+    chords = 2 * (radius**2 - s**2).clamp(min=0).sqrt()
+    error = (project(geometry)(image.float()) - chords).abs()
+    assert error.mean() < 0.02 * chords.mean()
+    assert error[s.abs() > radius + 2 * geometry.pixel_size].max() < 1e-5
+    assert error[s.abs() < radius - 2 * geometry.pixel_size].max() < 0.04 * 2 * radius
+
+
+@PARALLEL
+def test_angles_are_taken_one_by_one(project):
+    geometry = ParallelBeam2D((8, 6), ANGLES[:5], 15, 0.9)
+    order = [3, 0, 4, 1, 2]
+    shuffled = replace(geometry, angles=tuple(ANGLES[n] for n in order))
+    x = torch.rand(8, 6, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(project(shuffled)(x), project(geometry)(x)[order])
+    # Three numbers are three angles, not a start, a stop and a count.
+    three = replace(geometry, angles=ANGLES[:3])
+    torch.testing.assert_close(project(three)(x), project(geometry)(x)[:3])
+
+
+@PARALLEL
+def test_adjoint_is_the_transpose_in_batches(project):
+    geometry = ParallelBeam2D((8, 6), ANGLES, 15, 0.9, detector_offset=-0.45)
+    projector = project(geometry)
+    assert dot_test(projector, batch=3) < 1e-7
+    generator = torch.Generator().manual_seed(1)
+    x = torch.rand(2, 3, 8, 6, generator=generator)
+    y = torch.rand(2, 3, *geometry.range_shape, generator=generator)
+    for n in range(2):
+        torch.testing.assert_close(projector(x)[n], projector(x[n]), rtol=0, atol=1e-6)
+        back = projector.adjoint(y)[n]
+        torch.testing.assert_close(back, projector.adjoint(y[n]), rtol=0, atol=1e-6)
+    followed = x.clone().requires_grad_()
+    (0.5 * (projector(followed) - y).square().sum()).backward()
+    torch.testing.assert_close(followed.grad, projector.adjoint(projector(x) - y))
+
+
+@every("astra linear")
+def test_astras_joseph_is_the_native_one(project):
+    geometry = replace(FINE, detector_count=21, detector_spacing=0.6, detector_offset=0.4)
+    x = torch.rand(2, 9, 7, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(project(geometry)(x), Radon(geometry)(x), rtol=1e-5, atol=1e-5)
+    double = astra_projector(geometry, "linear", F64)
+    assert double.dtype == F64
+    assert dot_test(double) < 1e-15
+
+
+def test_astras_kernels_without_their_matrix():
+    """As the CUDA ones are called, by way of a CPU kernel."""
+    pytest.importorskip("astra", reason="needs the extra astra", exc_type=ImportError)
+    from gnclightning.operators.backends.astra import kernel_projector
+
+    geometry = replace(FINE, detector_count=21, detector_spacing=0.6)
+    kernels, explicit = kernel_projector(geometry, "line"), astra_projector(geometry, "line")
+    x = torch.rand(2, 1, 9, 7, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(kernels(x), explicit(x))
+    torch.testing.assert_close(kernels.adjoint(kernels(x)), explicit.adjoint(explicit(x)))
+    assert matched(kernels)
+    if not torch.cuda.is_available():
+        with pytest.raises(UserError, match="a GPU that ASTRA can use, got none"):
+            astra_cuda_projector(geometry)
+
+
+@every("torch-radon classic", "torch-radon second")
+def test_torch_radons_own_back_projection_is_never_the_adjoint(project):
+    geometry = ParallelBeam2D((8, 8), ANGLES, 15, 0.9)
+    radon = torch_radon_stand_in.Radon(8, torch.tensor(ANGLES), 15, 0.9)
+    kernels = KernelProjector(geometry, radon.forward, radon.backprojection, CPU)
+    assert dot_test(kernels) > 1e-4
+    assert not matched(kernels)
+    projector = project(geometry)
+    x = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(projector(x), radon.forward(x))
+    assert isinstance(projector, ExplicitProjector)
+    # Neither is what autograd makes of it, where that is the back-projection.
+    y = torch.rand(3, len(ANGLES), 15, generator=torch.Generator().manual_seed(1))
+    assert (projector.adjoint(y) - radon.backprojection(y)).abs().max() > 1e-2
+
+
+def test_kernels_that_match_stay():
+    geometry = ParallelBeam2D((8, 6), ANGLES, 15, 0.9)
+    native = Radon(geometry)
+    kernels = KernelProjector(geometry, native, native.adjoint, CPU)
+    assert with_exact_adjoint(kernels) is kernels
+    x = torch.rand(2, 8, 6, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(ExplicitProjector(geometry, matrix_of(native))(x), native(x))
+    slightly = KernelProjector(geometry, native, lambda y: 1.001 * native.adjoint(y), CPU)
+    assert isinstance(with_exact_adjoint(slightly), ExplicitProjector)
+
+
+def test_what_is_not_there_is_explained(monkeypatch):
+    geometry = ParallelBeam2D((8, 6), ANGLES, 15, 0.9)
+    for module in ("astra", "torch_radon"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(UserError, match=r"package astra.*pip install 'gnclightning\[astra\]'"):
+        build_projector(geometry, "astra")
+    with pytest.raises(UserError, match=r"package torch_radon.*conda-forge"):
+        torch_radon_projector(geometry, CPU)
+    with pytest.raises(UserError, match=r"device=cuda for operator\.backend=torch_radon, got cpu"):
+        build_projector(geometry, "torch_radon")
+    monkeypatch.setitem(sys.modules, "torch_radon", torch_radon_stand_in)
+    monkeypatch.delattr(torch_radon_stand_in, "ParallelBeam")
+    monkeypatch.delattr(torch_radon_stand_in, "Radon")
+    with pytest.raises(UserError, match="ParallelBeam or Radon, got neither"):
+        torch_radon_projector(geometry, CPU)
+
+
+@pytest.mark.parametrize(
+    ("geometry", "message"),
+    [
+        (FAN, "parallel beams for torch-radon, got a fan beam"),
+        (replace(FINE, detector_offset=0.02), r"whole or half bins.*got 0\.32 bins"),
+        (replace(FINE, image_shape=(9, 8)), "even difference of rows and columns.*got 9 x 8"),
+    ],
+)
+def test_geometries_that_torch_radon_does_not_know(geometry, message, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch_radon", torch_radon_stand_in.CLASSIC)
+    with pytest.raises(UserError, match=message):
+        torch_radon_projector(geometry, CPU)
+
+
+def test_kernels_that_astra_does_not_have():
+    for kernel in ("linear", "strip"):
+        with pytest.raises(UserError, match=f"kernel line for a fan beam, got {kernel}"):
+            astra_projector(FAN, kernel)
+    with pytest.raises(UserError, match=r"expected a kernel among .*got 'cuda'"):
+        astra_projector(FINE, "cuda")
+
+
+def test_a_matrix_too_large_is_refused():
+    large = ParallelBeam2D.for_image(2048, 2000)
+    with pytest.raises(UserError, match="entries in the matrix of another package's projector"):
+        astra_projector(large)
+
+
+class TestCommandLine:
+    def test_another_projector_measures_and_reconstructs(self, prior, tmp_path):
+        """By the weights that ASTRA and the native projector share up to rounding."""
+        pytest.importorskip("astra", reason="needs the extra astra", exc_type=ImportError)
+        choices = {"native": (), "astra": ("operator.backend=astra",)}
+        native, astra = (
+            arrays(run(prior, tmp_path / name, *choice)) for name, choice in choices.items()
+        )
+        for name in ("sinogram", "fbp", "tv", "preconditioned"):
+            assert np.abs(native[name] - astra[name]).max() < 1e-3 * np.abs(native[name]).max()
+        config = load_reconstruct_config(tmp_path / "native" / "config.yaml", [])
+        assert config.operator.backend == "native"
+        strip = arrays(run(prior, tmp_path / "strip", *choices["astra"], "operator.kernel=strip"))
+        assert np.abs(strip["sinogram"] - native["sinogram"]).max() > 0.1
+
+    @pytest.mark.parametrize(
+        ("backend", "parts"),
+        [
+            ("astra", ("the package astra", "pip install 'gnclightning[astra]'")),
+            ("torch_radon", ("device=cuda for operator.backend=torch_radon, got cpu",)),
+        ],
+    )
+    def test_what_is_not_there(self, backend, parts, prior, tmp_path, capsys, monkeypatch):
+        monkeypatch.setitem(sys.modules, "astra", None)
+        output = tmp_path / "output"
+        arguments = settings(prior, output, f"operator.backend={backend}")
+        refused_in_one_line(capsys, arguments, output, parts)
