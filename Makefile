@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow lint weights clean
+.PHONY: demo test test-slow test-deepinv lint weights clean
 
 # torch comes first, in the constrained version: what comes after it finds it installed and pulls no
 # other build.
@@ -23,6 +23,19 @@ test: $(STAMP)
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow
+
+# deepinv needs torchvision, which PyTorch's CPU builds are without here: an environment of its own,
+# with the default build of torch, whose CUDA libraries are some gigabytes.
+DEEPINV := .venv-deepinv
+$(DEEPINV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(DEEPINV)
+	$(DEEPINV)/bin/python -m pip install --quiet --constraint constraints.txt torch torchvision
+	$(DEEPINV)/bin/python -m pip install --quiet --constraint constraints.txt \
+		--editable '.[dev,deepinv]'
+	touch $@
+
+test-deepinv: $(DEEPINV)/.installed
+	$(DEEPINV)/bin/python -m pytest -m deepinv
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .
@@ -45,4 +58,4 @@ weights: $(STAMP)
 		gnclightning/weights/ellipses-128.safetensors
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(DEEPINV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -13,7 +13,7 @@ from gnclightning.operators.projector import Projector
 from gnclightning.operators.sparse import Rows, pointers
 
 _MOST_ENTRIES = 2**30  # row pointers are 32-bit
-_WIDER = 1.5  # entries of other kernels in those of Joseph's, at most
+_WIDER = 1.5  # footprints of other kernels in those of Joseph's, at most
 _BYTES = 40  # that an entry takes at the peak, while the matrix is transposed
 _AT_ONCE = 2**24  # sinogram values
 
@@ -48,7 +48,9 @@ class ExplicitProjector(Projector):
 
 def check_size(geometry: PlanarGeometry) -> None:
     """Raise `UserError` if a matrix of this geometry would be too large."""
-    entries = _WIDER * expected_entries(geometry)
+    # Pixels smaller than bins are seen by one bin at least.
+    least = math.prod(geometry.image_shape) * len(geometry.angles)
+    entries = _WIDER * expected_entries(geometry) + least
     if entries > _MOST_ENTRIES:
         raise UserError(
             f"expected at most {_MOST_ENTRIES:.2g} entries in the matrix of another package's "

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from gnclightning.operators.backends.explicit import ExplicitProjector, matrix_of
+from gnclightning.operators.base import LinearOperator
 from gnclightning.operators.checks import dot_test
 from gnclightning.operators.geometry import PlanarGeometry
 from gnclightning.operators.projector import Projector
@@ -41,13 +42,18 @@ class KernelProjector(Projector):
         return self._project_back(sinograms).reshape(*y.shape[:-2], *self.domain_shape)
 
 
-def matched(projector: Projector, tolerance: float = 1e-6) -> bool:
-    """Whether the adjoint is the transpose, by several dot tests.
+def mismatch(operator: LinearOperator) -> float:
+    """The largest of several dot tests.
 
-    Line searches need that: a gradient by any other adjoint is not that of f. float32 explains
-    some 1e-8; back-projections that only look like the transpose miss it by 1e-5 and more.
+    Line searches need a transpose: a gradient by any other adjoint is not that of f. float32
+    explains some 1e-8; back-projections that only look like the transpose miss it by 1e-5 and more.
     """
-    return max(dot_test(projector, seed, batch=2) for seed in range(_SEEDS)) <= tolerance
+    return max(dot_test(operator, seed, batch=2) for seed in range(_SEEDS))
+
+
+def matched(operator: LinearOperator, tolerance: float = 1e-6) -> bool:
+    """Whether the adjoint is the transpose, see `mismatch`."""
+    return mismatch(operator) <= tolerance
 
 
 def with_exact_adjoint(projector: KernelProjector) -> Projector:
