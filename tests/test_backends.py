@@ -8,6 +8,7 @@ import math
 import sys
 from dataclasses import replace
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -29,6 +30,7 @@ from gnclightning.operators.backends.kernels import (
     with_exact_adjoint,
 )
 from gnclightning.operators.checks import dot_test
+from reports import content
 from run_folders import arrays, refused_in_one_line, run, settings
 
 F64 = torch.float64
@@ -293,6 +295,14 @@ class TestCommandLine:
         assert config.operator.backend == "native"
         strip = arrays(run(prior, tmp_path / "strip", *choices["astra"], "operator.kernel=strip"))
         assert np.abs(strip["sinogram"] - native["sinogram"]).max() > 0.1
+        # The report, too, compares with the sinogram by the projector that the run had.
+        geometry = ParallelBeam2D.for_image(32, 20)
+        x, y = (torch.from_numpy(strip[name])[:, None] for name in ("preconditioned", "sinogram"))
+        misfit = (astra_projector(geometry, "strip")(x) - y).square().mean((1, 2, 3)).sqrt()
+        with h5py.File(tmp_path / "strip" / "reconstructions.h5") as file:
+            expected = misfit.double().numpy() / file.attrs["sigma_y"]
+        found = content(tmp_path / "strip")["summary"]["discrepancy"]
+        assert found == pytest.approx(expected.mean(), rel=1e-4)
 
     @pytest.mark.parametrize(
         ("backend", "parts"),
