@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from os import PathLike, fspath
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from gnclightning.build_reconstruction import build_device, effective_config, prepare
 from gnclightning.build_scan import in_units_of_images
 from gnclightning.config import ReconstructConfig, load_reconstruct_config
+from gnclightning.config.baselines import Baseline
 from gnclightning.config.reconstruct import GeometryConfig, SinogramDataConfig
 from gnclightning.data.sinograms import SinogramSet
 from gnclightning.errors import UserError
@@ -44,7 +45,7 @@ _ARGUMENTS = {
     "geometry": "geometry",
 }
 """Settings, or groups of them, that are arguments here."""
-_OF_FILES = ("output", "overwrite", "logger", "methods", "fbp", "tv", "output_dicom")
+_OF_FILES = ("output", "overwrite", "logger", "methods", "output_dicom", *get_args(Baseline))
 """Settings of run folders, and of methods that are not run here."""
 
 

@@ -28,9 +28,6 @@ from gnclightning.memory import check_memory
 from gnclightning.operators import ParallelBeam2D, Projector
 from gnclightning.reconstruction.measurement import Measured, Measurements, Simulated
 
-_ARRAYS = 4
-"""Images in memory for each image of a run: the truth and what three methods make of it."""
-
 
 def build_source(
     config: ReconstructConfig, rejected: dict[str, str] | None = None
@@ -68,13 +65,14 @@ def with_last_time(config: ReconstructConfig, measurements: Measurements) -> Rec
 
 def build_images(config: ReconstructConfig, rejected: dict[str, str] | None = None) -> ImageSet:
     """The images of the run, checked; see `build_source`."""
+    arrays = 2 + len(config.methods)  # in memory for each image: the truth, and of each method one
     match config.data:
         case DemoDataConfig(count=count):
-            check_memory(_ARRAYS * count * 128**2 * 4, f"{count} images (data.count)")
+            check_memory(arrays * count * 128**2 * 4, f"{count} images (data.count)")
             return demo_images(count)
         case EllipsesDataConfig(count=count, size=size, split=split, start=start, file=file):
             what = f"{count} images of {size}x{size} pixels (data.count, data.size)"
-            check_memory(_ARRAYS * count * size**2 * 4, what)
+            check_memory(arrays * count * size**2 * 4, what)
             indices = range(start, start + count)
             which = PhantomSet(count, size, split, start)
             stack = torch.from_numpy(which.make() if file is None else load_phantoms(file, which))

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gnclightning.build_baselines import build_baseline, check_baselines
 from gnclightning.build_ldct import build_preprocessing
 from gnclightning.build_measurement import (
     build_geometry,
@@ -120,7 +121,7 @@ def prepare(
         source.check_shape(*geometry.range_shape)
         source.check_images(geometry.image_shape)
     config = with_noise_level(config, source)
-    _check_tv(config)
+    check_baselines(config)
     sinograms = len(source) * geometry.detector_count * len(geometry.angles)
     check_memory(2 * sinograms * 4, f"{len(source)} sinograms (geometry.angles, detector bins)")
     # Within a run lengths are in pixels: steps, weights and safeguards do not depend on a unit.
@@ -138,7 +139,7 @@ def prepare(
         config = replace(config, batch_size=fitting)
     limit = BatchLimit(config.rows_at_once)
     solver = replace(solver, limit=limit, inspect=_in_parts(solver.inspect, limit))
-    chosen = [*build_baselines(config, operator), solver]
+    chosen = [*build_baselines(config, operator, prior, metadata, limit), solver]
     if config.starts > 1:
         chosen[-1] = RandomStarts(solver, config.starts, operator)
     return Ready(config, geometry, metadata, measurements, chosen, found, centre, limit, inputs)
@@ -204,10 +205,10 @@ def build_prior(
 
 def check_solver_times(solver: SolverConfig, prior: NetworkEnergy, path: str) -> None:
     """Raise `UserError` unless the prior can be evaluated at the solver's times."""
-    times = {"t_min": solver.last_time}
+    times = {"solver.t_min": solver.last_time}
     if isinstance(solver, GraduatedConfig):
-        times["t_max"] = solver.t_max
-    check_times(prior.sde, path, **times)
+        times["solver.t_max"] = solver.t_max
+    check_times(prior.sde, path, times)
 
 
 def effective_config(
@@ -243,14 +244,22 @@ def effective_config(
     )
 
 
-def build_baselines(config: ReconstructConfig, operator: Projector) -> list[methods.Method]:
+def build_baselines(
+    config: ReconstructConfig,
+    operator: Projector,
+    prior: NetworkEnergy,
+    metadata: PriorMetadata,
+    limit: BatchLimit | None = None,
+) -> list[methods.Method]:
     """The methods to compare the solver with."""
-    chosen: list[methods.Method] = []
-    if "fbp" in config.methods:
-        chosen.append(methods.FilteredBackProjection(operator.geometry, config.fbp.filter))
-    if "tv" in config.methods:
-        chosen.append(methods.TotalVariation(operator, config.tv.weight, config.tv.iterations))
-    return chosen
+
+    def build_other(other: ReconstructConfig) -> methods.GraduatedSolver:
+        return build_method(other, operator, prior, metadata)
+
+    return [
+        build_baseline(name, config, operator, prior, build_other, limit)
+        for name in dict.fromkeys(config.methods)
+    ]
 
 
 def build_method(
@@ -292,12 +301,3 @@ def build_objective(
         sigma_y=measured.sigma_y,
         **more,
     )
-
-
-def _check_tv(config: ReconstructConfig) -> None:
-    """Without noise, the noise level gives total variation no weight."""
-    if "tv" in config.methods and config.tv.weight is None and config.noise.level == 0:
-        raise UserError(
-            "tv.weight=null derives the weight from the noise level, which is 0: give "
-            "tv.weight=NUMBER, or leave tv out with methods=[fbp]"
-        )

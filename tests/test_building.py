@@ -145,15 +145,16 @@ class TestBuilding:
         assert solver.descent_from == 7
 
     def test_settings_of_methods_arrive(self, prior, tmp_path):
-        baselines = ["fbp.filter=hann", "tv.weight=0.25", "tv.iterations=9"]
+        baselines = ["fbp.filter=shepp-logan", "tv.weight=0.25", "tv.iterations=9"]
         metric = ["solver.cg_steps=3", "solver.damping=2.5", "start=fbp"]
         config = configure(prior, tmp_path, *baselines, *metric)
         images = build_images(config)
         operator = Radon(build_geometry(config.geometry, images.shape, images))
-        fbp, tv = build_baselines(config, operator)
-        assert fbp == FilteredBackProjection(operator.geometry, "hann")
+        parts = build_prior(config, images)
+        fbp, tv = build_baselines(config, operator, *parts)
+        assert fbp == FilteredBackProjection(operator.geometry, "shepp-logan")
         assert tv == TotalVariation(operator, 0.25, 9)
-        solver = build_method(config, operator, *build_prior(config, images))
+        solver = build_method(config, operator, *parts)
         assert solver.start is fbp_start
         (batch,) = build_measurements(config, images, operator).batches(8)
         objective = solver.objective(batch)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
+from typing import get_args
 
 import hypothesis
 import pytest
@@ -20,12 +21,14 @@ from gnclightning.config import (
     save,
     to_yaml,
 )
+from gnclightning.config.baselines import Baseline
 from gnclightning.config.reconstruct import DemoDataConfig, FolderDataConfig, NoiseConfig
 from gnclightning.config.solver import GNCFlowConfig, GradientDescentConfig, PreconditionedConfig
 from gnclightning.errors import UserError
 
 Load = Callable[..., ReconstructConfig] | Callable[..., TrainConfig]
 
+METHODS = " | ".join(get_args(Baseline))
 CONFIGS = Path(__file__).parents[1] / "configs"
 SHIPPED = [
     *((load_reconstruct_config, path) for path in sorted(CONFIGS.glob("reconstruct/*.yaml"))),
@@ -124,7 +127,7 @@ class TestVariants:
             "solver.name=gradient_like or solver.name=gnc_flow or solver.name=gradient_descent?",
         ),
         ("solver.steps.x=3", "unknown setting solver.steps.x: did you mean solver.steps?"),
-        ("tv.qqq=3", "unknown setting tv.qqq: expected one of tv.weight, tv.iterations"),
+        ("tv.qqq=3", "unknown setting tv.qqq: expected one of tv.weight, tv.factor, tv.iterations"),
         ("alpha=3", "alpha is a group of settings, got 3: give alpha.rule=VALUE"),
         (
             "data=folder",
@@ -142,9 +145,13 @@ class TestVariants:
         ("noise.absolute=.inf", "noise.absolute: expected >= 0, <= 1000000000000, got inf"),
         ("fbp.filter=Hann", "fbp.filter: expected ramp | hann | shepp-logan, got 'Hann'; did you "
          "mean hann?"),
-        ("methods=tv", "methods: expected list of fbp | tv, written methods=[tv], got 'tv'"),
-        ("methods=[fbp,tw]", "methods[1]: expected fbp | tv, got 'tw'; did you mean tv?"),
-        ("methods.0=tv", "methods: expected list of fbp | tv, written methods=[...], got "
+        ("methods=tv", f"methods: expected list of {METHODS}, written methods=[tv], got 'tv'"),
+        ("methods=[fbp,tw]", f"methods[1]: expected {METHODS}, got 'tw'; did you mean tv?"),
+        (
+            "methods=[preconditioned]",
+            f"methods[0]: expected {METHODS}, got 'preconditioned'",
+        ),
+        ("methods.0=tv", f"methods: expected list of {METHODS}, written methods=[...], got "
          "{'0': 'tv'}"),
         ("seed", "expected key=value such as seed=7, got 'seed'"),
         ("=7", "expected key=value such as seed=7, got '=7'"),

@@ -110,7 +110,7 @@ def test_measurements_bring_the_result_to_the_posterior_mean(method):
     if method == "diffpir":
         x = diffpir(DENOISER, A, y, sigma, range(count), steps=60).image
     elif method == "dds":
-        x = dds(DENOISER, A, y, range(count), steps=60).image
+        x = dds(DENOISER, A, y, range(count), steps=60, weight=5.0).image
     elif method == "dps":
         x = dps(DENOISER, A, y, range(count), steps=150, weight=0.1).image
     else:

@@ -221,8 +221,9 @@ class TestScreen:
         config = configure(prior, tmp_path)
         images = build_images(config)
         operator = Radon(ParallelBeam2D.for_image(32, 20))
-        solver = build_method(config, operator, *build_prior(config, images))
-        methods = [*build_baselines(config, operator), solver]
+        parts = build_prior(config, images)
+        solver = build_method(config, operator, *parts)
+        methods = [*build_baselines(config, operator, *parts), solver]
         run_batches(batches, methods, [bar])
         text = file.getvalue()
         assert "3/3 images, done" in text

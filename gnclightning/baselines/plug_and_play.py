@@ -18,7 +18,7 @@ def plug_and_play(
     start: Tensor,
     *,
     steps: int = 24,
-    sigma_max: float = 0.3,
+    sigma_max: float = 2.4,
     sigma_min: float = 0.02,
     weight: float = 1.0,
     cg_steps: int = 10,

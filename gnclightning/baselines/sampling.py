@@ -49,8 +49,8 @@ def diffpir(
     seeds: Sequence[int],
     *,
     steps: int = 40,
-    weight: float = 7.0,
-    renoise: float = 0.3,
+    weight: float = 0.5,
+    renoise: float = 1.0,
     cg_steps: int = 10,
 ) -> Reconstructed:
     """DiffPIR: half-quadratic splitting along the reverse diffusion.
@@ -88,7 +88,7 @@ def dds(
     seeds: Sequence[int],
     *,
     steps: int = 50,
-    weight: float = 5.0,
+    weight: float = 0.1,
     renoise: float = 0.3,
     cg_steps: int = 5,
 ) -> Reconstructed:
@@ -173,7 +173,8 @@ def _reverse(
     `renoise` is the part of fresh noise, in variance; None: that of ancestral sampling.
     """
     noise = _Noise.of(seeds)
-    x = operator.adjoint(torch.zeros_like(y))
+    leading = y.shape[: y.ndim - len(operator.range_shape)]
+    x = y.new_zeros(*leading, *operator.domain_shape)
     levels = noise_levels(SIGMA_MAX, SIGMA_MIN, steps, y)
     z = SIGMA_MAX * noise.like(x)
     for index, level in enumerate(levels):

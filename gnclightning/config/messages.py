@@ -97,14 +97,16 @@ def _show(value: object) -> str:
 
 
 def _nearest(key: str, available: Iterable[str], others: Iterable[str]) -> str | None:
-    """The name most like `key` without its group, then as a whole; the first of equals.
+    """The name most like `key` without its group, then as a whole if it has one.
 
+    The first of equals.
     `others`, settings of variants that are not chosen, must be the more alike.
     """
 
     def likeness(candidate: str) -> tuple[float, float]:
         name = SequenceMatcher(None, _name(key), _name(candidate))
-        return name.ratio(), SequenceMatcher(None, key, candidate).ratio()
+        grouped = "." in key  # else the group with the shortest name would be the most alike
+        return name.ratio(), SequenceMatcher(None, key, candidate).ratio() if grouped else 0.0
 
     def nearest(names: Iterable[str]) -> tuple[tuple[float, float], str]:
         return max(((likeness(name), name) for name in names), key=lambda found: found[0])

@@ -3,6 +3,18 @@
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from gnclightning.config.baselines import (
+    Baseline,
+    DDSConfig,
+    DiffPIRConfig,
+    DPSConfig,
+    FBPConfig,
+    NmAPGConfig,
+    OnObjectiveConfig,
+    PlugAndPlayConfig,
+    TikhonovConfig,
+    TVConfig,
+)
 from gnclightning.config.common import SEEDS, ImageLoggerConfig
 from gnclightning.config.folder import FolderConfig
 from gnclightning.config.ldct import LDCTConfig
@@ -217,14 +229,6 @@ class OperatorConfig(Section):
         return "native" if self.backend == "auto" else self.backend
 
 
-@dataclass(kw_only=True)
-class FBPConfig(Section):
-    """Filtered back-projection."""
-
-    filter: Literal["ramp", "hann", "shepp-logan"] = "ramp"
-    """Filter, here and where start=fbp."""
-
-
 DEFAULT_NOISE = 0.1
 """Relative level of simulated noise, as in Section 4.2 of arXiv 2404.18699."""
 
@@ -291,16 +295,6 @@ class AlphaConfig(Section):
 
 
 @dataclass(kw_only=True)
-class TVConfig(Section):
-    """Total variation, the method to compare with."""
-
-    weight: float | None = bounded(None, "> 0")
-    """Weight of the total variation, lengths in pixels; null: from the noise level."""
-    iterations: int = bounded(400, ">= 1")
-    """Iterations of the primal-dual method."""
-
-
-@dataclass(kw_only=True)
 class CertificateConfig(Section):
     """What a run checks about itself, for certificate.json."""
 
@@ -332,8 +326,8 @@ class ReconstructConfig(Section):
     """Images that are kept together as soon as all of them are finished; as some stop, others take
     their places in the batch. null: as many as a batch has, or four times that if
     solver.gradient_tolerance lets images stop early."""
-    methods: list[Literal["fbp", "tv"]] = field(default_factory=lambda: ["fbp", "tv"])
-    """Methods to compare the solver with."""
+    methods: list[Baseline] = field(default_factory=lambda: ["fbp", "tv"])
+    """Methods to compare the solver with, in this order (docs/baselines.md)."""
     start: Literal["random", "fbp"] = "random"
     """Where the solver starts: N(0, I), or the filtered back-projection."""
     start_seed: int | None = bounded(None, SEEDS)
@@ -370,6 +364,13 @@ class ReconstructConfig(Section):
     )
     fbp: FBPConfig = field(default_factory=FBPConfig)
     tv: TVConfig = field(default_factory=TVConfig)
+    tikhonov: TikhonovConfig = field(default_factory=TikhonovConfig)
+    plug_and_play: PlugAndPlayConfig = field(default_factory=PlugAndPlayConfig)
+    diffpir: DiffPIRConfig = field(default_factory=DiffPIRConfig)
+    dds: DDSConfig = field(default_factory=DDSConfig)
+    dps: DPSConfig = field(default_factory=DPSConfig)
+    nmapg: NmAPGConfig = field(default_factory=NmAPGConfig)
+    gradient_descent: OnObjectiveConfig = field(default_factory=OnObjectiveConfig)
     certificate: CertificateConfig = field(default_factory=CertificateConfig)
     logger: ImageLoggerConfig = field(default_factory=ImageLoggerConfig)
 
@@ -402,6 +403,9 @@ class ReconstructConfig(Section):
         if self.starts > 1 and self.start != "random":
             message = f"expected 1 with start={self.start}, which is the same each time"
             raise FieldError(self, "starts", f"{message}, got {self.starts}: give start=random")
+        if self.solver.name in self.methods:
+            message = f"expected methods other than the solver, got {self.solver.name}"
+            raise FieldError(self, "methods", f"{message}: leave it out")
         measured = isinstance(self.data, SinogramDataConfig)
         if self.noise.level is None and not measured:
             self.noise = replace(self.noise, relative=DEFAULT_NOISE)

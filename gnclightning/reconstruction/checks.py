@@ -1,6 +1,6 @@
 """What must hold of a prior before it is used on images."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -150,12 +150,12 @@ def _written(ends: Sequence[float] | None) -> str:
     return "null" if ends is None else f"[{','.join(f'{value:.15g}' for value in ends)}]"
 
 
-def check_times(sde: SDE, path: str, **times: float) -> None:
-    """Raise `UserError` unless a float32 network can be evaluated at these times."""
+def check_times(sde: SDE, path: str, times: Mapping[str, float]) -> None:
+    """Raise `UserError` unless a float32 network can be evaluated at these times, by setting."""
     for name, t in times.items():
         noise = float(sde.noise_to_signal(torch.tensor([t], dtype=torch.float32)))
         if not 0 < noise < float("inf"):
             raise UserError(
                 f"expected a time at which the SDE of {path}, {sde}, has a noise level above 0 "
-                f"and below infinity, got {noise:g} at solver.{name}={t:g}: choose another time"
+                f"and below infinity, got {noise:g} at {name}={t:g}: choose another time"
             )

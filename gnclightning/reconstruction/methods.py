@@ -13,6 +13,7 @@ from gnclightning.baselines import total_variation, tv_weight
 from gnclightning.diagnostics import Inspection
 from gnclightning.objectives import GraduatedObjective
 from gnclightning.operators import FilterName, PlanarGeometry, Projector, fbp, weighted
+from gnclightning.problem import Point
 from gnclightning.reconstruction.batch_size import BatchLimit
 from gnclightning.reconstruction.discrepancy import Discrepancy, Tell, solve_to_discrepancy
 from gnclightning.reconstruction.records import MeasuredBatch
@@ -124,17 +125,21 @@ class TotalVariation:
         operator: A.
         weight: of the total variation; None takes it from the noise level.
         iterations: of the primal-dual method.
+        factor: of the weight from the noise level.
     """
 
     operator: Projector
     weight: float | None
     iterations: int
+    factor: float = 1.0
     name: str = "tv"
 
     def __call__(self, measured: MeasuredBatch, callback: Callback) -> Outcome:
         """See `Method`."""
         angles = len(self.operator.geometry.angles)
-        weight = tv_weight(measured.sigma_y, angles) if self.weight is None else self.weight
+        weight = self.weight
+        if weight is None:
+            weight = self.factor * tv_weight(measured.sigma_y, angles)
         operator, y = weighted(self.operator, measured.y, measured.weights)
         found = total_variation(operator, y, weight, self.iterations)
         status = [Status.BUDGET_SPENT.label] * len(found.image)
@@ -182,11 +187,11 @@ class GraduatedSolver:
             callback(_step(next(number), shown, state, record))
 
         solution, objective, missed = self._solve(objective, measured, tell, width)
-        network, projections = self._cost_of_result(objective, solution.x)
+        network, projections = self.cost_of_result(objective, solution.x)
         t_min = torch.full_like(solution.state.point.value, objective.t_min)
         labels = [status.label for status in solution.status]
         return Outcome(
-            x=self._result(objective, solution.state, width),
+            x=self.result(objective, solution.state.point, width),
             status=[MISSED if miss else label for label, miss in zip(labels, missed, strict=True)],
             iterations=solution.state.iterations,
             network_evaluations=solution.state.network_evaluations + network,
@@ -214,22 +219,21 @@ class GraduatedSolver:
         )
         return found.solution, objective.scaled(found.factor), (~found.reached).tolist()
 
-    def _result(
-        self, objective: GraduatedObjective, state: SolverState, width: int | None
-    ) -> Tensor:
+    def result(self, objective: GraduatedObjective, point: Point, width: int | None) -> Tensor:
+        """What a last iterate gives, `width` images at a time."""
         if not self.denoise:
-            return state.point.x
-        rows = torch.arange(len(state.status), device=state.status.device)
+            return point.x
+        rows = torch.arange(len(point.x), device=point.x.device)
         parts = [
             objective.select(part).posterior_mean(
-                state.point.select(part), self.symmetric, self.mean_steps
+                point.select(part), self.symmetric, self.mean_steps
             )
             for part in rows.split(width or len(rows))
         ]
         return torch.cat(parts)
 
-    def _cost_of_result(self, objective: GraduatedObjective, x: Tensor) -> tuple[int, int]:
-        """Network evaluations, and applications of A and A*, of `_result`."""
+    def cost_of_result(self, objective: GraduatedObjective, x: Tensor) -> tuple[int, int]:
+        """Network evaluations, and applications of A and A*, of `result`."""
         if not self.denoise:
             return 0, 0
         versions = order(x) - 1 if self.symmetric else 0

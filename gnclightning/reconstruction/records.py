@@ -1,9 +1,9 @@
 """What passes between the parts of a reconstruction: measurements, results, rows of tables."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from math import nan
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -13,6 +13,12 @@ from gnclightning.solvers import Certificate
 _LABELS = {
     "fbp": "FBP",
     "tv": "TV",
+    "tikhonov": "Tikhonov",
+    "plug_and_play": "plug-and-play",
+    "diffpir": "DiffPIR",
+    "dds": "DDS",
+    "dps": "DPS",
+    "nmapg": "nmAPG",
     "preconditioned": "GNC",
     "gradient_like": "GNC",
     "gnc_flow": "GNC",
@@ -97,6 +103,15 @@ class MeasuredBatch:
     start_seeds: tuple[int, ...]
     weights: Tensor | None = None
     first: int = 0
+
+    def part(self, rows: slice) -> "MeasuredBatch":
+        """Some consecutive images; `rows` has a start."""
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        parts: dict[str, Any] = {
+            name: value[rows] if isinstance(value, Tensor | tuple) else value
+            for name, value in values.items()
+        }
+        return MeasuredBatch(**parts | {"first": self.first + rows.start})
 
 
 @dataclass(frozen=True)
