@@ -1,0 +1,1 @@
+"""Tunes the methods that the solver is compared with, so that none is handicapped."""
