@@ -17,10 +17,10 @@ def plug_and_play(
     sigma_y: Tensor,
     start: Tensor,
     *,
-    steps: int = 24,
+    steps: int = 12,
     sigma_max: float = 2.4,
-    sigma_min: float = 0.02,
-    weight: float = 1.0,
+    sigma_min: float = 0.09,
+    weight: float = 0.18,
     cg_steps: int = 10,
 ) -> Reconstructed:
     """Half-quadratic splitting with a denoiser and falling noise levels.

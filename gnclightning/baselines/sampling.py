@@ -87,9 +87,9 @@ def dds(
     y: Tensor,
     seeds: Sequence[int],
     *,
-    steps: int = 50,
+    steps: int = 20,
     weight: float = 0.1,
-    renoise: float = 0.3,
+    renoise: float = 1.0,
     cg_steps: int = 5,
 ) -> Reconstructed:
     """DDS: a few conjugate-gradient steps on the data term from each denoised image.

@@ -1,6 +1,7 @@
 """The schema of the methods to compare the solver with; docs/baselines.md says what each is.
 
-Defaults are the best on validation phantoms: `python -m gnclightning.experiments.tune`.
+Defaults are the best on validation phantoms, as far as docs/baselines.md says that they were tuned:
+`python -m gnclightning.experiments.tune`.
 """
 
 from dataclasses import dataclass
@@ -55,13 +56,13 @@ class TikhonovConfig(Section):
 class PlugAndPlayConfig(Section):
     """Half-quadratic splitting with the prior as a denoiser (arXiv 2008.13751)."""
 
-    steps: int = bounded(24, ">= 1")
+    steps: int = bounded(12, ">= 1")
     """Noise levels, falling evenly in their logarithm."""
     sigma_max: float = bounded(2.4, "> 0")
     """Standard deviation of the first noise level, for images in [0,1]."""
-    sigma_min: float = bounded(0.02, "> 0")
+    sigma_min: float = bounded(0.09, "> 0")
     """Standard deviation of the last noise level."""
-    weight: float = bounded(1.0, "> 0")
+    weight: float = bounded(0.18, "> 0")
     """lambda of the data step: how much the denoised image counts."""
     cg_steps: int = bounded(10, ">= 1")
     """Conjugate-gradient steps of each data step."""
@@ -85,11 +86,11 @@ class DiffPIRConfig(Section):
 class DDSConfig(Section):
     """Reverse diffusion with a few conjugate-gradient steps on the data (arXiv 2303.05754)."""
 
-    steps: int = bounded(50, ">= 1")
+    steps: int = bounded(20, ">= 1")
     """Noise levels, falling evenly in their logarithm from 100 to 0.01."""
     weight: float = bounded(0.1, "> 0")
     """gamma, weight of the data, in units of one over the mean diagonal entry of A*A."""
-    renoise: float = bounded(0.3, ">= 0, <= 1")
+    renoise: float = bounded(1.0, ">= 0, <= 1")
     """eta^2, the part of fresh noise in what is added again."""
     cg_steps: int = bounded(5, ">= 1")
     """Conjugate-gradient steps of each data step."""
