@@ -141,7 +141,9 @@ def reconstruct(
     config = _configure([f"{key}={value}" for key, value in given.items()], settings)
     config = replace(config, geometry=_described(geometry))
     names = tuple(str(number) for number in range(len(stack)))
-    config, source = in_units_of_images(config, SinogramSet(stack[:, None], names))
+    config, source = in_units_of_images(
+        config, SinogramSet(stack[:, None], names, tuple(range(len(names))))
+    )
     assert isinstance(config.data, SinogramDataConfig)
     unit = config.data.white * geometry.pixel_size
     on = _device(sinogram, device)

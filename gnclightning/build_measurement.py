@@ -36,7 +36,7 @@ def build_source(
 
     Args:
         config: the settings.
-        rejected: takes the names of images in own files that cannot be used, with the reason.
+        rejected: takes the names of what cannot be used in own files, with the reason.
     """
     data = config.data
     if isinstance(data, SinogramDataConfig):
@@ -49,6 +49,7 @@ def build_source(
             least_transmission=data.least_transmission,
             truth=data.truth,
             attributes=data.attributes,
+            rejected=rejected,
         )
     return build_images(config, rejected)
 

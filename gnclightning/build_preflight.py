@@ -126,7 +126,12 @@ def _corrections(run: Run) -> list[tuple[str, str]]:
     """What was done to measured sinograms."""
     rows: list[tuple[str, str]] = []
     if isinstance(run.source, SinogramSet) and run.source.counts is not None:
-        rows.append(("pixels", f"{run.source.dead} dead (filled in), {run.source.clipped} clipped"))
+        rows.append(
+            (
+                "pixels",
+                f"{sum(run.source.dead)} dead (filled in), {sum(run.source.clipped)} clipped",
+            )
+        )
     if run.centre is not None:
         spread = f", sinograms differ by {run.centre.spread:.2f}" if len(run.source) > 1 else ""
         text = f"{run.centre.offset:.2f} bins off the middle, from {run.centre.method}{spread}"
@@ -136,10 +141,10 @@ def _corrections(run: Run) -> list[tuple[str, str]]:
 
 def _warnings(run: Run) -> list[str]:
     found = [check_coverage(run.geometry)] if isinstance(run.source, SinogramSet) else []
-    if isinstance(run.source, SinogramSet) and run.source.dead + run.source.clipped:
+    if isinstance(run.source, SinogramSet) and any(run.source.dead + run.source.clipped):
         found.append(
-            f"{run.source.dead} dead pixels were filled in from their neighbours, "
-            f"{run.source.clipped} raised to data.least_transmission"
+            f"{sum(run.source.dead)} dead pixels were filled in from their neighbours, "
+            f"{sum(run.source.clipped)} raised to data.least_transmission"
         )
     if run.centre is not None and run.centre.spread > _FEW_BINS:
         found.append(

@@ -52,7 +52,7 @@ from gnclightning.reconstruction.checks import (
     check_times,
     check_zero,
 )
-from gnclightning.reconstruction.measurement import Measurements
+from gnclightning.reconstruction.measurement import Measurements, unusable
 from gnclightning.reconstruction.preflight import Probe, probe
 from gnclightning.reconstruction.records import MeasuredBatch
 from gnclightning.reconstruction.resuming import fingerprint
@@ -76,9 +76,11 @@ class Ready:
         centre: the estimate of the centre of rotation, if it was asked for.
         limit: how many images the solver iterates together, for the runner.
         inputs: checksums of prior and data.
+        source: the images or sinograms that can be used.
     """
 
     config: ReconstructConfig
+    source: ImageSet | SinogramSet
     geometry: ParallelBeam2D
     metadata: PriorMetadata
     measurements: Measurements
@@ -95,6 +97,7 @@ def prepare(
     device: torch.device,
     geometry: ParallelBeam2D | None = None,
     processes: int = 1,
+    rejected: dict[str, str] | None = None,
 ) -> Ready:
     """Build everything and check it, down to the gradient of the objective at the first start.
 
@@ -104,6 +107,8 @@ def prepare(
         device: to compute on.
         geometry: of the sinograms; None takes it from the settings.
         processes: that share the memory of this machine.
+        rejected: takes the names of images that turn out to be unusable, with the reason; they are
+            left out. None: they are an error.
 
     Raises:
         UserError: the prior, the data, the geometry or the settings do not fit each other.
@@ -120,15 +125,19 @@ def prepare(
     if isinstance(source, SinogramSet):
         source.check_shape(*geometry.range_shape)
         source.check_images(geometry.image_shape)
-    config = with_noise_level(config, source)
-    check_baselines(config)
     sinograms = len(source) * geometry.detector_count * len(geometry.angles)
     check_memory(2 * sinograms * 4, f"{len(source)} sinograms (geometry.angles, detector bins)")
     # Within a run lengths are in pixels: steps, weights and safeguards do not depend on a unit.
     backend = config.operator.resolved
     operator = build_projector(geometry.in_pixels(), backend, device, config.operator.kernel)
+    if bad := unusable(source, operator):
+        source = source.without(bad)
+        if rejected is None:
+            raise UserError(next(iter(bad.values())))
+        rejected |= bad
+    config = with_noise_level(config, source)
+    check_baselines(config)
     measurements = build_measurements(config, source, operator)
-    measurements.check()
     config = with_last_time(config, measurements)
     check_solver_times(config.solver, prior, config.prior.path)
     solver = build_method(config, operator, prior.to(device), metadata)
@@ -142,7 +151,9 @@ def prepare(
     chosen = [*build_baselines(config, operator, prior, metadata, limit), solver]
     if config.starts > 1:
         chosen[-1] = RandomStarts(solver, config.starts, operator)
-    return Ready(config, geometry, metadata, measurements, chosen, found, centre, limit, inputs)
+    return Ready(
+        config, source, geometry, metadata, measurements, chosen, found, centre, limit, inputs
+    )
 
 
 def check_slices(config: ReconstructConfig) -> None:

@@ -25,8 +25,6 @@ from gnclightning.build_run_folder import prepare_run_folder, read_config, with_
 from gnclightning.build_scan import in_units_of_images
 from gnclightning.config import ReconstructConfig
 from gnclightning.data.dicom.parallel import follow_parent
-from gnclightning.data.images import ImageSet
-from gnclightning.data.sinograms import SinogramSet
 from gnclightning.errors import UserError
 from gnclightning.reconstruction.chunks import NAME, Chunks
 from gnclightning.reconstruction.folder import check_space, choose_folder, locked, probe_folder
@@ -103,11 +101,11 @@ def _take_part(
     check_slices(config)
     rejected: dict[str, str] = {}
     config, source = in_units_of_images(config, build_source(config, rejected))
-    ready = prepare(config, source, device, processes=processes.local_size)
+    ready = prepare(config, source, device, processes=processes.local_size, rejected=rejected)
     effective = effective_config(ready.config, ready.geometry, device)
     images, failed = len(ready.measurements), 0
     if leads:
-        _say_what_was_checked(given, source, ready, folder, device, dry_run)
+        _say_what_was_checked(given, ready, rejected, folder, device, dry_run)
     if dry_run:
         return
     with ExitStack() as stack:
@@ -127,10 +125,13 @@ def _take_part(
         ready.limit.size = read_config(folder).rows_at_once
         observers: list[Observer] = [ChunkWriter(chunks)]
         if leads:
-            _say_what_is_done(chunks, rejected)
+            if finished := chunks.finished():
+                _say(f"going on: {len(finished)} of {len(chunks)} chunks are finished")
             units = Units(ready.metadata.intensity_unit, ready.geometry.unit)
-            facts = {"inputs": ready.inputs, "left_out": rejected}
-            observers.append(RunFolder(folder, ready.geometry, units, images, device, facts))
+            facts = {"inputs": ready.inputs}
+            observers.append(
+                RunFolder(folder, ready.geometry, units, images, device, facts, rejected)
+            )
             observers.append(Report(folder))
             observers += _console_observers(effective, folder, chunks, failed)
             if effective.output_dicom:
@@ -164,17 +165,19 @@ def _work(
 
 def _say_what_was_checked(
     given: ReconstructConfig,
-    source: ImageSet | SinogramSet,
     ready: Ready,
+    rejected: Mapping[str, str],
     folder: Path,
     device: torch.device,
     dry_run: bool,
 ) -> None:
     """All of it if there is nothing more to come, else the headline."""
     run = Run(
-        given, ready.config, source, ready.geometry, ready.metadata, ready.centre, ready.probe
+        given, ready.config, ready.source, ready.geometry, ready.metadata, ready.centre, ready.probe
     )
     report = build_preflight(run, _size(ready), device)
+    for reason in rejected.values():
+        _say(f"left out: {reason}")
     if dry_run:
         check_space(folder, _size(ready))
         report.show_all(Console())
@@ -228,13 +231,6 @@ def _tracking(
         logger.images_every,
         messages,
     )
-
-
-def _say_what_is_done(chunks: Chunks, rejected: Mapping[str, str]) -> None:
-    for reason in rejected.values():
-        _say(f"left out: {reason}")
-    if finished := chunks.finished():
-        _say(f"going on: {len(finished)} of {len(chunks)} chunks are finished")
 
 
 def _say(message: str) -> None:

@@ -13,16 +13,20 @@ import numpy as np
 import pytest
 import torch
 
+import reports
+from gnclightning import build_run
 from gnclightning.cli import reconstruct
 from gnclightning.priors import NetworkEnergy
 from gnclightning.reconstruction import folder as folders
 from gnclightning.reconstruction.chunks import Chunks
+from gnclightning.reconstruction.processes import Processes
 from gnclightning.reconstruction.writers import RunFolder
-from run_folders import PHANTOMS, arrays, run, settings, table, tiny_prior
+from run_folders import PHANTOMS, arrays, configure, run, settings, table, tiny_prior
 
 ROOT = Path(__file__).parents[1]
 SAME = ("reconstructions.h5", "trace.csv", "certificate.json")
 WORK = ("data.count=7", "batch_size=2")
+ALONE = ("methods=[]", "batch_size=1")
 
 
 @pytest.fixture(autouse=True)
@@ -61,6 +65,11 @@ def assert_same(found: Path, expected: Path) -> None:
 
 class Stop(Exception):
     """In place of a SIGKILL, where a process of its own would take too long."""
+
+
+def statuses(folder: Path) -> dict[str, str]:
+    """The status of each image."""
+    return {row["image"]: row["status"] for row in table(folder / "metrics.csv")}
 
 
 def stop_after(monkeypatch, saves: int) -> list[int]:
@@ -156,6 +165,29 @@ class TestGoingOn:
         run(prior, tmp_path / "cut", "data.count=9", choice)
         assert saved == [0, 1]
 
+    def test_another_process_takes_the_batch_size_of_the_folder(self, prior, tmp_path, monkeypatch):
+        """Whatever fits into its own memory: results would depend on it."""
+        more = ("data.count=4", "methods=[]", "solver.gradient_tolerance=1e-9", "chunk_size=2")
+        with monkeypatch.context() as patch:
+            stop_after(patch, 0)
+            with pytest.raises(Stop):
+                run(prior, tmp_path, *more, "batch_size=1")
+        original, sizes = NetworkEnergy.energy_and_score, []
+
+        def watched(self, x, t):
+            sizes.append(len(x))
+            return original(self, x, t)
+
+        config = configure(prior, tmp_path, *more, "batch_size=auto")
+        others = Processes(1, 2)
+        monkeypatch.setattr(
+            others, "begin", lambda: monkeypatch.setattr(NetworkEnergy, "energy_and_score", watched)
+        )
+        saved = stop_after(monkeypatch, 100)
+        build_run._take_part(config, tmp_path, others)
+        assert saved == [1]
+        assert set(sizes) == {1}
+
 
 class TestRefusals:
     def refused(self, capsys, arguments: list[str], *parts: str) -> None:
@@ -250,8 +282,86 @@ class TestOneBadImage:
         assert list(summary["left_out"]) == ["images[2]", "images[1]", "images[4]"]
         assert "NaN" in summary["left_out"]["images[1]"]
         assert "outside" in summary["left_out"]["images[2]"]
+        rows = table(tmp_path / "bad" / "metrics.csv")
+        assert [row["image"] for row in rows[:3]] == ["images[0]", "images[3]", "images[5]"]
+        assert [(row["image"], row["method"], row["psnr"], row["status"]) for row in rows[3:]] == [
+            (name, "", "", "left out") for name in summary["left_out"]
+        ]
+        shown = reports.content(tmp_path / "bad")
+        assert shown["summary"]["left_out"] == summary["left_out"]
+        assert sorted(row[0] for row in shown["table"]["rows"]) == [r["image"] for r in rows[:3]]
         error = capsys.readouterr().err
         assert error.count("left out: image images[") == 3
+
+    def test_a_file_that_cannot_be_read(self, prior, tmp_path, capsys):
+        """It counts as one image, so that the others keep their noise and start."""
+        images = np.random.default_rng(0).random((3, 32, 32), dtype=np.float32)
+        results = []
+        for folder in ("good", "bad"):
+            (tmp_path / folder).mkdir()
+            for n, image in enumerate(images):
+                np.save(tmp_path / folder / f"{n}.npy", image)
+            if folder == "bad":
+                (tmp_path / folder / "1.npy").write_bytes(b"<html>")
+            data = ("data.name=folder", f"data.path={tmp_path / folder}")
+            results.append(run(prior, tmp_path / f"run-{folder}", *ALONE, data=data))
+        good, left = (arrays(folder) for folder in results)
+        for key in ("sinogram", "preconditioned"):
+            np.testing.assert_array_equal(left[key], good[key][[0, 2]])
+        assert "left out: expected a .npy file" in capsys.readouterr().err
+        assert statuses(results[1]) == {"0": "budget spent", "2": "budget spent", "1": "left out"}
+
+    def test_sinograms(self, prior, tmp_path, capsys):
+        """NaN, constant, of other units, unreadable: the others are as without."""
+        found = run(prior, tmp_path / "simulated", "methods=[]", "data.count=6")
+        y = arrays(found)["sinogram"]
+        bad = y.copy()
+        bad[0, 3, 4], bad[2], bad[4] = np.nan, 0.25, 1e6 * bad[4]
+        results = []
+        for folder, stack in (("good", y), ("bad", bad)):
+            (tmp_path / folder).mkdir()
+            for n, sinogram in enumerate(stack):
+                np.save(tmp_path / folder / f"{n}.npy", sinogram)
+            if folder == "bad":
+                (tmp_path / folder / "5.npy").write_bytes(b"<html>")
+            data = ("data.name=sinogram", f"data.path={tmp_path / folder}")
+            arguments = (*ALONE, "noise.relative=0.1")
+            results.append(run(prior, tmp_path / f"run-{folder}", *arguments, data=data))
+        good, left = (arrays(folder) for folder in results)
+        for key in ("sinogram", "preconditioned"):
+            np.testing.assert_array_equal(left[key], good[key][[1, 3]])
+        summary = json.loads((results[1] / "summary.json").read_text())
+        assert sorted(summary["left_out"]) == ["0", "2", "4", "5"]
+        for name, part in {"0": "NaN", "2": "constant", "4": "data.white", "5": "npy"}.items():
+            assert part in summary["left_out"][name]
+        assert capsys.readouterr().err.count("left out: ") == 4
+        expected = dict.fromkeys("13", "budget spent") | dict.fromkeys("0245", "left out")
+        assert statuses(results[1]) == expected
+
+    def test_counts_and_truth_beside_them(self, prior, tmp_path):
+        """A projection without life, a flat field and a ground truth that cannot be used."""
+        found = arrays(run(prior, tmp_path / "simulated", "methods=[]", "data.count=4"))
+        counts = 1000 * np.exp(-0.05 * found["sinogram"])
+        flat = np.full((4, 1, counts.shape[-1]), 1000, np.float32)
+        truth = 0.05 * found["ground_truth"]
+        counts[0, 5], flat[1], truth[3, 2, 2] = np.nan, np.nan, np.inf
+        np.savez(tmp_path / "scan.npz", y=counts, flat=flat, truth=truth)
+        data = ("data.name=sinogram", f"data.path={tmp_path / 'scan.npz'}", "data.key=y")
+        more = ("data.flat=flat", "data.truth=truth", "data.white=0.05", "noise.relative=0.1")
+        folder = run(prior, tmp_path / "run", *ALONE, *more, data=data)
+        expected = {"scan[2]": "budget spent"} | {f"scan[{n}]": "left out" for n in (0, 1, 3)}
+        assert statuses(folder) == expected
+        whole = arrays(folder)
+        for name in ("sinogram", "ground_truth"):
+            np.testing.assert_allclose(whole[name], found[name][[2]], rtol=1e-3, atol=1e-5)
+
+    def test_nothing_is_left(self, prior, tmp_path, capsys):
+        """The first reason is said."""
+        for n in range(2):
+            (tmp_path / f"{n}.npy").write_bytes(b"<html>")
+        data = ("data.name=sinogram", f"data.path={tmp_path}")
+        assert reconstruct(settings(prior, tmp_path / "run", data=data)) == 2
+        assert "0.npy, got" in capsys.readouterr().err
 
     def test_not_finite_in_a_batch(self, prior, tmp_path, monkeypatch):
         """The prior fails for one image from its third evaluation on, also when it is alone."""

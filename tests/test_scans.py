@@ -193,7 +193,7 @@ class TestCounts:
         assert torch.equal(part.transmitted, inside.transmitted)
         files = {"flat": str(tmp_path / "f.npy"), "dark": str(tmp_path / "d.npy")}
         assert torch.equal(read_sinograms(path, key="y", **files).sinograms, inside.sinograms)
-        assert (inside.dead, inside.clipped) == (0, 0)
+        assert (inside.dead, inside.clipped) == ((0, 0), (0, 0))
         np.save(tmp_path / "part.npy", 500 * np.exp(-ARRAY))
         part = read_sinograms(tmp_path / "part.npy", 1, flat="500")
         np.testing.assert_allclose(part.sinograms[:, 0], ARRAY[:1], rtol=1e-5)
@@ -222,7 +222,7 @@ class TestCounts:
         stored[0, 0, 0] = np.nan
         path = hdf5(tmp_path / "scan.h5", {"y": stored, "f": flat[None]})
         found = read_sinograms(path, key="y", flat="f", least_transmission=1e-3)
-        assert (found.dead, found.clipped) == (2 * 4 + 1, 1)
+        assert (found.dead, found.clipped) == ((4 + 1, 4), (0, 1))
         y = found.sinograms[:, 0].numpy()
         np.testing.assert_allclose(y[:, :, 3], ARRAY[:, :, [2, 4]].mean(-1), rtol=1e-5)
         assert y[0, 0, 0] == pytest.approx(ARRAY[0, 0, 1], rel=1e-5)
@@ -251,7 +251,7 @@ class TestCounts:
         stored = counts(ARRAY, self.FLAT, 0 * self.DARK)
         stored[1, 2] = np.nan
         np.save(tmp_path / "scan.npy", stored)
-        with pytest.raises(UserError, match=r"sinogram 1: .* that of angle 2"):
+        with pytest.raises(UserError, match=r"sinogram scan\[1\]: .* that of angle 2"):
             read_sinograms(tmp_path / "scan.npy", flat="1000")
 
 

@@ -224,5 +224,5 @@ class TestBadInput:
         assert "sinograms (angles, detectors)" in err
 
     def test_too_few_bins_to_estimate_noise(self, refused):
-        y = np.arange(80, dtype=np.float32).reshape(20, 4)
+        y = np.arange(80, dtype=np.float32).reshape(20, 4) / 8
         refused(y, "geometry.detector_count=4", parts=("5 detector bins", "noise.relative"))

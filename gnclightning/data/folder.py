@@ -1,7 +1,7 @@
 """Images from the user's own files, of any of the formats in `gnclightning.data.formats`."""
 
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from gnclightning.data.formats.nifti import read_nifti
 from gnclightning.data.formats.numpy_files import read_npy, read_npz, read_npz_values
 from gnclightning.data.formats.pictures import read_png, read_tiff
 from gnclightning.data.formats.stored import StoredImage
-from gnclightning.data.images import ImageSet, usable
+from gnclightning.data.images import ImageSet, rejecting, usable
 from gnclightning.data.intensity import AS_STORED, IntensityMapping
 from gnclightning.errors import UserError
 
@@ -59,8 +59,9 @@ def read_images(
             read from disk, save that of an .npz file the whole array is.
         key: name of the array in each file; by default the only one of two or three dimensions.
         mapping: of stored values to [0, 1].
-        rejected: takes the names of images whose values `mapping` or `ImageSet` reject, with the
-            reason; they are left out, and the seeds of the others stay. None: they are an error.
+        rejected: takes the names of files that cannot be read, and of images whose values `mapping`
+            or `ImageSet` reject, with the reason; they are left out, and the seeds of the others
+            stay (such a file counts as one image). None: they are an error.
 
     Returns:
         The images, (N, 1, H, W) float32.
@@ -70,17 +71,7 @@ def read_images(
             is a key for files without named arrays, the images differ in size or number fewer
             than `count`, or `mapping` or `ImageSet` reject their values, be it of all.
     """
-
-    def convert(name: str, stored: StoredImage) -> NDArray[np.float32]:
-        try:
-            return mapping.apply(name, stored)
-        except UserError as error:
-            if rejected is None:
-                raise
-            rejected[name] = str(error)
-            return np.full(stored.pixels.shape, np.nan, np.float32)
-
-    stack, names = read_stack(path, count, key, convert)
+    stack, names = read_stack(path, count, key, mapping.apply, rejected=rejected)
     if rejected is None:
         return ImageSet(stack, names, tuple(range(len(names))))
     return usable(stack, names, rejected)
@@ -92,6 +83,7 @@ def read_stack(
     key: str | None,
     convert: Callable[[str, StoredImage], NDArray[np.float32]],
     what: str = "images",
+    rejected: dict[str, str] | None = None,
 ) -> tuple[Tensor, tuple[str, ...]]:
     """The arrays behind `read_images`, whatever they mean.
 
@@ -101,6 +93,8 @@ def read_stack(
         key: name of the array in each file; None: the only one of two or three dimensions.
         convert: makes numbers (H, W) of an array, given its name.
         what: the arrays are, for messages.
+        rejected: takes the names of files that cannot be read, and of arrays that `convert`
+            refuses, with the reason; NaN stands for them. None: they are an error.
 
     Returns:
         (N, 1, H, W) float32, and their names.
@@ -114,42 +108,72 @@ def read_stack(
     if key is not None:
         _check_named(files, key)
     names: list[str] = []
-    images: list[NDArray[np.float32]] = []
-    for name, stored in islice(_named(files, key), count):
-        image = convert(name, stored)
-        if images and image.shape != images[0].shape:
-            raise UserError(
-                f"expected {what} of one size, got {_size(images[0])} ({names[0]}) and "
-                f"{_size(image)} ({name}): crop or resample them, or use separate folders"
-            )
+    images: list[NDArray[np.float32] | None] = []
+    first: tuple[str, NDArray[np.float32]] | None = None
+    for name, stored in islice(_named(files, key, rejected), count):
+        image = None
+        if stored is not None:
+            with rejecting(name, rejected):
+                image = convert(name, stored)
+        if image is not None:
+            first = first or (name, image)
+            if image.shape != first[1].shape:
+                raise UserError(
+                    f"expected {what} of one size, got {_size(first[1])} ({first[0]}) and "
+                    f"{_size(image)} ({name}): crop or resample them, or use separate folders"
+                )
         names.append(name)
         images.append(image)
     if count is not None and len(images) < count:
         raise UserError(f"expected {count} {what} in {path}, got {len(images)}: lower the count")
-    return torch.from_numpy(np.stack(images)[:, None]), tuple(names)
+    if first is None:
+        assert rejected
+        raise UserError(rejected[names[0]])
+    missing = np.full_like(first[1], np.nan)
+    stack = np.stack([missing if image is None else image for image in images])
+    return torch.from_numpy(stack[:, None]), tuple(names)
 
 
 def read_values(
-    path: str | Path, key: str | None, names: Collection[str], what: str = "images"
+    path: str | Path,
+    key: str | None,
+    names: Collection[str],
+    what: str = "images",
+    rejected: Mapping[str, str] | None = None,
 ) -> list[tuple[Path, dict[str, Any]]]:
     """What the files behind `read_stack` say beside their arrays: values of some names, by file.
 
     Attributes and short data sets of HDF5 files, arrays of at most one dimension of .npz files;
     files of other kinds say nothing.
 
+    Args:
+        path: file or folder.
+        key: name of the array in each file; None: the only one of two or three dimensions.
+        names: of the values.
+        what: the arrays are, for messages.
+        rejected: what `read_stack` could not read, which need not say anything.
+
     Raises:
         UserError: see `read_images`.
     """
     found: list[tuple[Path, dict[str, Any]]] = []
     for file in _files(Path(path), what):
-        match _suffix(file):
-            case ".h5" | ".hdf5":
-                found.append((file, read_hdf5_values(file, key, names)))
-            case ".npz":
-                found.append((file, read_npz_values(file, names)))
-            case _:
-                found.append((file, {}))
+        try:
+            found.append((file, _values(file, key, names)))
+        except UserError:
+            if _stem(file) not in (rejected or {}):
+                raise
     return found
+
+
+def _values(file: Path, key: str | None, names: Collection[str]) -> dict[str, Any]:
+    match _suffix(file):
+        case ".h5" | ".hdf5":
+            return read_hdf5_values(file, key, names)
+        case ".npz":
+            return read_npz_values(file, names)
+        case _:
+            return {}
 
 
 def is_source(text: str) -> bool:
@@ -199,13 +223,33 @@ def _check_named(files: list[Path], key: str) -> None:
             )
 
 
-def _named(files: list[Path], key: str | None) -> Iterator[tuple[str, StoredImage]]:
+def _named(
+    files: list[Path], key: str | None, rejected: dict[str, str] | None
+) -> Iterator[tuple[str, StoredImage | None]]:
+    """The images with their names; None for a file that cannot be read (any further)."""
     for file in files:
-        suffix = _suffix(file)
-        assert suffix is not None
-        # Bytes that are no text are shown as \\xNN: tables and files are UTF-8.
-        stem = os.fsencode(file.name[: -len(suffix)]).decode(errors="backslashreplace")
-        keyed = _KEYED.get(suffix)
-        for stored in keyed(file, key) if keyed else _PLAIN[suffix](file):
-            name = stem if stored.number is None else f"{stem}[{stored.number}]"
-            yield name, stored
+        stem = _stem(file)
+        try:
+            for stored in _stored(file, key):
+                name = stem if stored.number is None else f"{stem}[{stored.number}]"
+                yield name, stored
+        except UserError as error:
+            if rejected is None:
+                raise
+            rejected[stem] = str(error)
+            yield stem, None
+
+
+def _stem(file: Path) -> str:
+    """The name of a file without its ending; bytes that are no text as escapes."""
+    suffix = _suffix(file)
+    assert suffix is not None
+    # Tables and files are UTF-8.
+    return os.fsencode(file.name[: -len(suffix)]).decode(errors="backslashreplace")
+
+
+def _stored(file: Path, key: str | None) -> Iterator[StoredImage]:
+    suffix = _suffix(file)
+    assert suffix is not None
+    keyed = _KEYED.get(suffix)
+    return keyed(file, key) if keyed else _PLAIN[suffix](file)

@@ -1,7 +1,8 @@
 """A set of named images in [0, 1], checked once so that nothing later needs to."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -36,9 +37,7 @@ class ImageSet:
         assert len(self.images) == len(self.names) == len(self.seeds) > 0
         for name, image in zip(self.names, self.images, strict=True):
             _check(name, image)
-        name, uses = Counter(self.names).most_common(1)[0]
-        if uses > 1:
-            raise UserError(f"expected one image per name, got {uses} named {name}: rename them")
+        check_names(self.names)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -47,6 +46,12 @@ class ImageSet:
     def shape(self) -> tuple[int, int]:
         """Rows and columns of an image."""
         return self.images.shape[-2], self.images.shape[-1]
+
+    def without(self, rejected: Mapping[str, str]) -> "ImageSet":
+        """Those that are not rejected; raises `UserError` if all are, see `remaining`."""
+        kept = remaining(self.names, rejected)
+        seeds = tuple(self.seeds[k] for k in kept)
+        return ImageSet(self.images[kept], tuple(self.names[k] for k in kept), seeds)
 
 
 def usable(images: Tensor, names: Sequence[str], rejected: dict[str, str]) -> ImageSet:
@@ -60,16 +65,43 @@ def usable(images: Tensor, names: Sequence[str], rejected: dict[str, str]) -> Im
     Raises:
         UserError: none can be used, or two share a name.
     """
+    check_names(names)
     for name, image in zip(names, images, strict=True):
         if name not in rejected:
-            try:
+            with rejecting(name, rejected):
                 _check(name, image)
-            except UserError as error:
-                rejected[name] = str(error)
+    kept = remaining(names, rejected)
+    return ImageSet(images[kept], tuple(names[k] for k in kept), tuple(kept))
+
+
+@contextmanager
+def rejecting(name: str, rejected: dict[str, str] | None) -> Iterator[None]:
+    """Keep a `UserError` as the reason why what has this name is left out; None: raise it."""
+    try:
+        yield
+    except UserError as error:
+        if rejected is None:
+            raise
+        rejected.setdefault(name, str(error))
+
+
+def remaining(names: Sequence[str], rejected: Mapping[str, str]) -> list[int]:
+    """Numbers of the names that are not rejected.
+
+    Raises:
+        UserError: all are; it is the first reason.
+    """
     kept = [number for number, name in enumerate(names) if name not in rejected]
     if not kept:
-        raise UserError(next(iter(rejected.values())))
-    return ImageSet(images[kept], tuple(names[k] for k in kept), tuple(kept))
+        raise UserError(rejected[names[0]])
+    return kept
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raise `UserError` if two images share a name."""
+    name, uses = Counter(names).most_common(1)[0]
+    if uses > 1:
+        raise UserError(f"expected one image per name, got {uses} named {name}: rename them")
 
 
 def check_finite(name: str, values: Tensor) -> None:

@@ -18,7 +18,7 @@ class Transmission:
     """Line integrals, and what they were made of.
 
     Attributes:
-        line_integrals: (N, 1, angles, detectors) float32, finite.
+        line_integrals: (1, angles, detectors) float32, finite.
         counts: what came through, in units of what is stored, likewise; 0 where a pixel is dead.
             Under Poisson statistics the variance of a line integral is inverse to it.
         dead: pixels without a usable flat field or value, filled in from their neighbours.
@@ -32,19 +32,19 @@ class Transmission:
 
 
 def transmission(stored: Tensor, flat: Tensor, dark: Tensor, least: float) -> Transmission:
-    """Line integrals of counts.
+    """Line integrals of the counts of one sinogram.
 
     Args:
-        stored: counts (N, 1, angles, detectors); NaN and infinity mark dead pixels.
-        flat: counts of the open beam, (N or 1, 1, frames, detectors), averaged over the frames.
+        stored: counts (1, angles, detectors); NaN and infinity mark dead pixels.
+        flat: counts of the open beam, (1, frames, detectors), averaged over the frames.
         dark: counts without beam, likewise.
         least: transmission, in (0, 1), that lower ones are raised to.
 
     Raises:
         UserError: half of the pixels are dead or clipped, or a whole projection is.
     """
-    background = dark.double().mean(2, keepdim=True)
-    beam = (flat.double().mean(2, keepdim=True) - background).expand_as(stored)
+    background = dark.double().mean(1, keepdim=True)
+    beam = (flat.double().mean(1, keepdim=True) - background).expand_as(stored)
     through = stored.double() - background
     dead = ~(through.isfinite() & beam.isfinite() & (beam > 0))
     part = torch.where(dead, 1.0, through / torch.where(dead, 1.0, beam))
@@ -68,8 +68,8 @@ def _filled(y: NDArray[np.float64], dead: NDArray[np.bool_]) -> NDArray[np.float
         living = ~dead[index]
         if not living.any():
             raise UserError(
-                f"sinogram {index[0]}: expected some living pixels in each projection, got none in "
-                f"that of angle {index[2]}: leave this angle out"
+                "expected some living pixels in each projection, got none in that of angle "
+                f"{index[1]}: leave this angle out"
             )
         y[index] = np.interp(places, places[living], y[index][living])
     return y

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from gnclightning.data.images import ImageSet
 from gnclightning.data.sinograms import SinogramSet
-from gnclightning.errors import UserError
 from gnclightning.operators import FilterName, Projector, add_noise, fbp
 from gnclightning.reconstruction.records import MeasuredBatch
 
@@ -35,15 +34,46 @@ def image_seed(seed: int, stream: Stream, image: int) -> int:
     return int(sequence.generate_state(1, np.uint64)[0])
 
 
+_LEAST_MEAN = 1e-3
+"""Of an image with values up to about 1; less speaks for wrong units."""
+
+
+def unusable(source: ImageSet | SinogramSet, operator: Projector) -> dict[str, str]:
+    """Names of images whose measurements cannot be those of images in [0, 1], with the reason.
+
+    Of images to measure: the detector sees nothing of them; costs one A for each. Of sinograms: the
+    mean value of the image, which any angle tells, is not between a thousandth and 1; each
+    projection of an image that the detector covers adds up to the image's sum.
+
+    Args:
+        source: images, or measured sinograms of such.
+        operator: A, with lengths in pixels.
+    """
+    if isinstance(source, ImageSet):
+        return {
+            name: f"image {name}: expected a detector that sees it, got a sinogram of zeros: leave "
+            "geometry.detector_count and geometry.detector_spacing out"
+            for name, image in zip(source.names, source.images, strict=True)
+            if not bool(operator(image.to(operator.device)).any())
+        }
+    geometry = operator.geometry
+    pixels = geometry.image_shape[0] * geometry.image_shape[1]
+    sums = source.sinograms.double().sum((1, 2, 3)) * geometry.detector_spacing
+    means = (sums / (len(geometry.angles) * pixels)).tolist()
+    return {
+        name: f"sinogram {name}: expected line integrals of an image in [0, 1], got those of one "
+        f"with the mean {mean:.3g}: give data.white=VALUE, the value per geometry.unit that "
+        "becomes 1, and check geometry.pixel_size and geometry.detector_spacing"
+        for name, mean in zip(source.names, means, strict=True)
+        if not _LEAST_MEAN <= mean <= 1
+    }
+
+
 class Measurements(Protocol):
     """Where the measured batches of a run come from."""
 
     def __len__(self) -> int:
         """Images of the run."""
-        ...
-
-    def check(self) -> None:
-        """Raise `UserError` if the measurements cannot be those of images in [0, 1]."""
         ...
 
     def relative_noise(self) -> float:
@@ -80,15 +110,6 @@ class Simulated:
     def __len__(self) -> int:
         return len(self.images)
 
-    def check(self) -> None:
-        """Raise `UserError` if the detector sees nothing of an image; costs one A for each."""
-        for name, image in zip(self.images.names, self.images.images, strict=True):
-            if not bool(self.operator(image.to(self.operator.device)).any()):
-                raise UserError(
-                    f"image {name}: expected a detector that sees it, got a sinogram of zeros: "
-                    "leave geometry.detector_count and geometry.detector_spacing out"
-                )
-
     def relative_noise(self) -> float:
         """See `Measurements`."""
         if self.absolute is None:
@@ -120,10 +141,6 @@ class Simulated:
             )
 
 
-_LEAST_MEAN = 1e-3
-"""Of an image with values up to about 1; less speaks for wrong units."""
-
-
 @dataclass(frozen=True)
 class Measured:
     """Sinograms that were measured elsewhere.
@@ -147,26 +164,6 @@ class Measured:
     def __len__(self) -> int:
         return len(self.sinograms)
 
-    def check(self) -> None:
-        """Raise `UserError` if the mean value of an image, which any angle tells, cannot be.
-
-        It lies between a thousandth and 1. Each projection of an image that the detector covers
-        adds up to the image's sum.
-        """
-        geometry = self.operator.geometry
-        pixels = geometry.image_shape[0] * geometry.image_shape[1]
-        y = self.sinograms.sinograms
-        means = y.double().sum((1, 2, 3)) * geometry.detector_spacing
-        for name, mean in zip(self.sinograms.names, means.tolist(), strict=True):
-            mean /= len(geometry.angles) * pixels
-            if not _LEAST_MEAN <= mean <= 1:
-                raise UserError(
-                    f"sinogram {name}: expected line integrals of an image in [0, 1], got those "
-                    f"of one with the mean {mean:.3g}: give data.white=VALUE, the value per "
-                    "geometry.unit that becomes 1, and check geometry.pixel_size and "
-                    "geometry.detector_spacing"
-                )
-
     def relative_noise(self) -> float:
         """See `Measurements`; |y| stands for |A x|."""
         return float((self.sigma_y / self.sinograms.magnitudes).mean())
@@ -182,7 +179,7 @@ class Measured:
                 y=y,
                 sigma_y=self.sigma_y[rows].to(y.device),
                 fbp=fbp(y, self.operator.geometry, self.filter),
-                start_seeds=_start_seeds(self.start_seed, range(len(self))[rows]),
+                start_seeds=_start_seeds(self.start_seed, self.sinograms.seeds[rows]),
                 weights=None if self.weights is None else self.weights[rows].to(y.device),
                 first=rows.start,
             )

@@ -25,6 +25,8 @@ _LABELS = {
     "gradient_descent": "gradient descent",
 }
 _MEAN = "_mean"
+LEFT_OUT = "left out"
+"""Status of an image that could not be used."""
 
 
 def label(method: str) -> str:
@@ -55,6 +57,11 @@ class MetricsRow(NamedTuple):
     seconds: float
     status: str
     alpha: float = nan
+
+
+def row_of_left_out(image: str) -> MetricsRow:
+    """The row of an image that could not be used, to which no method was applied."""
+    return MetricsRow(image, "", nan, nan, 0, 0, 0, nan, LEFT_OUT)
 
 
 class TraceRow(NamedTuple):

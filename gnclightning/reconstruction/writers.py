@@ -18,7 +18,12 @@ from gnclightning.files import replacing, write_csv, write_hdf5, write_json
 from gnclightning.operators import ParallelBeam2D
 from gnclightning.reconstruction import certification, figures, folder
 from gnclightning.reconstruction.chunks import Chunks
-from gnclightning.reconstruction.records import BatchResult, MetricsRow, TraceRow
+from gnclightning.reconstruction.records import (
+    BatchResult,
+    MetricsRow,
+    TraceRow,
+    row_of_left_out,
+)
 from gnclightning.reconstruction.runner import Observer
 from gnclightning.reconstruction.starts import RESIDUAL
 from gnclightning.reconstruction.summary import summarise
@@ -71,6 +76,7 @@ class RunFolder(Observer):
         images: number of images of the whole run.
         device: that the run uses.
         facts: more about the run, for the summary.
+        left_out: images that could not be used, with the reason.
     """
 
     def __init__(
@@ -81,13 +87,15 @@ class RunFolder(Observer):
         images: int,
         device: torch.device,
         facts: Mapping[str, Any] | None = None,
+        left_out: Mapping[str, str] | None = None,
     ):
         self.path = path
         self._geometry = geometry
         self._units = units
         self._images = images
         self._device = device
-        self._facts = dict(facts or {})
+        self._left_out = dict(left_out or {})
+        self._facts = {**(facts or {}), "left_out": self._left_out}
         self._results: Sequence[BatchResult] = []
         self._started = time.monotonic()
 
@@ -111,7 +119,8 @@ class RunFolder(Observer):
     def _write_tables(self) -> None:
         metrics = chain.from_iterable(result.metrics for result in self._results)
         trace = chain.from_iterable(m.trace for result in self._results for m in result.methods)
-        write_csv(self.path / folder.METRICS, MetricsRow._fields, metrics)
+        rows = chain(metrics, map(row_of_left_out, self._left_out))
+        write_csv(self.path / folder.METRICS, MetricsRow._fields, rows)
         write_csv(self.path / folder.TRACE, TraceRow._fields, trace)
         write_hdf5(
             self.path / folder.RECONSTRUCTIONS, *self._arrays_and_units(), self._attributes()

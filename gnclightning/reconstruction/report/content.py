@@ -19,7 +19,7 @@ from gnclightning.data.dicom.cache_file import dataset
 from gnclightning.operators import ParallelBeam2D, Projector
 from gnclightning.operators.backends import build_projector
 from gnclightning.reconstruction import folder
-from gnclightning.reconstruction.records import label
+from gnclightning.reconstruction.records import LEFT_OUT, label
 from gnclightning.reconstruction.report.gallery import (
     LEVELS,
     SAMPLE,
@@ -53,7 +53,7 @@ class _Run:
 
     Attributes:
         path: the folder.
-        metrics, trace: rows of the tables.
+        metrics, trace: rows of the tables, without images that were left out.
         certificate, summary: of the JSON files.
         file: the open HDF5 file.
     """
@@ -146,7 +146,7 @@ def read_content(path: Path) -> dict[str, Any]:
     with h5py.File(path / folder.RECONSTRUCTIONS) as file:
         run = _Run(
             path,
-            _table(path / folder.METRICS),
+            [row for row in _table(path / folder.METRICS) if row["status"] != LEFT_OUT],
             _table(path / folder.TRACE),
             json.loads((path / folder.CERTIFICATE).read_text(encoding="utf-8")),
             json.loads((path / folder.SUMMARY).read_text(encoding="utf-8")),
@@ -175,6 +175,7 @@ def _summary(run: _Run) -> dict[str, Any]:
         "finished": run.summary["finished"],
         "images": run.summary["images"],
         "images_asked_for": run.summary["images_asked_for"],
+        "left_out": run.summary["left_out"],
         "wall_seconds": run.summary["wall_seconds"],
         "solver": label(run.solver),
         "algorithm": run.solver.replace("_", " "),

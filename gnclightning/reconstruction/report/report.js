@@ -238,6 +238,10 @@ function fillHead() {
   }
   tiles.push([number(summary.discrepancy, 2), "|Ax - y| over the noise, 1 is expected"]);
   tiles.push([`${(seconds / images).toPrecision(3)} s`, "per image, all methods"]);
+  const left = Object.entries(summary.left_out);
+  get("left-out").hidden = left.length === 0;
+  get("left-out-title").textContent = `${left.length.toLocaleString("en")} left out: no measurements that could be used`;
+  pairs(get("left-out-reasons"), left);
   for (const [value, text] of tiles) {
     const tile = make("div", "tile");
     tile.append(make("b", "", value), make("span", "", text));
