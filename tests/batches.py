@@ -1,5 +1,6 @@
 """Finished batches with made-up numbers, shared by the tests of what is written of them."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -58,10 +59,10 @@ def result(*names: str, iterations: int = 2, psnr: float = 30.0) -> BatchResult:
     )
 
 
-def run_folder(path: Path, images: int = 3) -> RunFolder:
+def run_folder(path: Path, images: int = 3, left_out: Mapping[str, str] | None = None) -> RunFolder:
     path.mkdir(exist_ok=True)
     units = Units("1/cm", "cm")
-    return RunFolder(path, GEOMETRY, units, images, torch.device("cpu"))
+    return RunFolder(path, GEOMETRY, units, images, torch.device("cpu"), left_out=left_out)
 
 
 def names_in(folder: Path) -> list[str]:

@@ -3,6 +3,7 @@
 import base64
 import json
 import zlib
+from collections.abc import Mapping
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -58,9 +59,11 @@ def unpacked(layer: dict, shape: tuple[int, int]) -> np.ndarray:
     return layer["low"] + levels * (layer["high"] - layer["low"]) / (gallery.LEVELS - 1)
 
 
-def made_up(path: Path, names: list[str], known: bool = True) -> Path:
+def made_up(
+    path: Path, names: list[str], known: bool = True, left_out: Mapping[str, str] | None = None
+) -> Path:
     """A run folder of images with made-up numbers: PSNR 20, 21, ... dB."""
-    observer = run_folder(path, len(names))
+    observer = run_folder(path, len(names), left_out)
     (path / "config.yaml").write_text(f"output: {json.dumps(NASTY)}\n")
     one = result(*names)
     method = one.methods[0]

@@ -1,5 +1,7 @@
 """The discrepancy principle on small problems whose answer is known, and in runs."""
 
+from dataclasses import replace
+
 import h5py
 import pytest
 import torch
@@ -12,7 +14,9 @@ from gnclightning.reconstruction.discrepancy import (
     Found,
     solve_to_discrepancy,
 )
+from gnclightning.reconstruction.records import MeasuredBatch
 from gnclightning.sde import VPSDE
+from gnclightning.solvers import solve
 from gnclightning.tensors import norm
 from problems import T_MIN, gaussian_prior, mixture_prior, random, solvers
 from run_folders import PHANTOMS, column, run, table
@@ -43,6 +47,19 @@ def search(
     solver = solvers(30)["preconditioned"]
     start = torch.zeros(4, N, dtype=F64)[index]
     return solve_to_discrepancy(solver, objective, start, target, rule, lambda *_: None)
+
+
+def test_the_target_is_the_noise_of_the_rays_that_count():
+    """Tau sigma sqrt(m) for 3 x 5 rays, of which four have no weight in the second image."""
+    y = torch.zeros(2, 1, 3, 5)
+    sigma = torch.tensor([0.5, 2.0], dtype=F64)
+    batch = MeasuredBatch(("a", "b"), None, y, sigma, y, (0, 1))
+    rule = Discrepancy(tau=1.5)
+    assert rule.target(batch).tolist() == pytest.approx([0.75 * 15**0.5, 3 * 15**0.5])
+    weights = torch.full_like(y, 1.25)
+    weights[1, 0, 0, 1:] = 0
+    found = rule.target(replace(batch, weights=weights)).tolist()
+    assert found == pytest.approx([0.75 * 15**0.5, 3 * 11**0.5])
 
 
 @pytest.mark.parametrize("mixture", [False, True])
@@ -91,6 +108,18 @@ def test_batch_is_one_by_one():
         for name in ("iterations", "network_evaluations", "operator_evaluations"):
             ours, theirs = (getattr(f.solution.state, name) for f in (together, alone))
             assert ours[n] == theirs[0]
+
+
+def test_each_weight_goes_on_from_the_last_solution():
+    """One step of the second run ends below where the first one did, in the new f."""
+    solver, start = solvers(300)["gradient_descent"], torch.zeros(4, N, dtype=F64)
+    first = solve(solver, problem(), start)
+    rule = Discrepancy(tolerance=1e-6, tries=1, steps=1)
+    found = solve_to_discrepancy(solver, problem(), start, SIGMA * M**0.5, rule, lambda *_: None)
+    objective = problem().scaled(found.factor)
+    before, after, anew = (objective.evaluate(x).value for x in (first.x, found.solution.x, start))
+    assert bool((after < before).all())
+    assert bool((before < 0.5 * anew).all())
 
 
 def test_what_cannot_be_reached_is_said():
@@ -142,8 +171,11 @@ class TestRuns:
 
     def test_a_run_says_whether_it_got_there(self, prior, tmp_path):
         """An untrained prior need not; each image has a weight of its own."""
-        self.reached(prior, tmp_path, "solver.steps=8", data=PHANTOMS)
-        assert len(set(column(tmp_path / "metrics.csv", "alpha"))) == 3
+        self.reached(prior, tmp_path / "run", "solver.steps=8", data=PHANTOMS)
+        plain = run(prior, tmp_path / "plain", *self.OVERRIDES, "solver.steps=8", data=PHANTOMS)
+        found, usual = (column(f / "metrics.csv", "alpha") for f in (tmp_path / "run", plain))
+        assert len(set(found)) == 3
+        assert all(abs(ours / theirs - 1) > 0.1 for ours, theirs in zip(found, usual, strict=True))
 
     @pytest.mark.slow
     def test_the_shipped_prior_gets_there(self, tmp_path):

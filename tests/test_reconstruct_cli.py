@@ -16,6 +16,7 @@ from gnclightning import build_run, files, memory, tracking
 from gnclightning.cli import reconstruct
 from gnclightning.config import load_reconstruct_config
 from gnclightning.data.ellipses import phantoms
+from gnclightning.operators import Radon
 from gnclightning.priors import NetworkEnergy, NetworkScore
 from gnclightning.reconstruction.table import FinalTable
 from gnclightning.reconstruction.writers import RunFolder
@@ -181,6 +182,12 @@ class TestGradient:
 
         monkeypatch.setattr(NetworkEnergy, "energy_and_score", wrong)
         refused(prior, parts=("gradient of the regulariser", "finite differences", "got"))
+
+    def test_an_operator_that_does_not_fit_its_adjoint(self, refused, prior, monkeypatch):
+        """A planted mistake of 1 %."""
+        right = Radon._rmatvec
+        monkeypatch.setattr(Radon, "_rmatvec", lambda self, y: 1.01 * right(self, y))
+        refused(prior, parts=("expected an adjoint that is the operator's transpose", "dot test"))
 
 
 class TestFolders:

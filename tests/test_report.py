@@ -19,6 +19,8 @@ from gnclightning.reconstruction.report.page import embedded
 from reports import NASTY, content, made_up, parsed, unpacked
 from run_folders import arrays, column
 
+METHODS = ("fbp", "preconditioned")
+
 
 @pytest.fixture(scope="module")
 def folder(prior, tmp_path_factory) -> Path:
@@ -42,6 +44,9 @@ class TestContent:
         assert list(labels) == ["GNC", "FBP", "GNC mean"]
         assert labels["GNC"] == summary["methods"]["preconditioned"]["psnr"]
         assert found["environment"] == summary["environment"]
+        seconds = [column(folder / "metrics.csv", "seconds", method=m) for m in METHODS]
+        assert found["summary"]["seconds"] == pytest.approx(np.sum(np.mean(seconds, axis=1)))
+        assert found["summary"]["left_out"] == {}
         assert found["title"] == "it's a run"
 
     def test_the_command_repeats_the_run(self, folder, tmp_path):

@@ -153,10 +153,18 @@ def test_a_thousand_images_are_unpacked_when_they_are_seen(page, thousand):
 
 
 def test_names_are_shown_as_they_are(page, tmp_path):
-    window = page(made_up(tmp_path, [NASTY, "b"]))
+    window = page(made_up(tmp_path, [NASTY, "b"], left_out={NASTY: f"no {NASTY}"}))
     assert window.run("return document.getElementById('name').textContent") == NASTY
     assert NASTY in window.run("return document.getElementById('config').textContent")
     assert window.run("return document.querySelectorAll('main b').length") == 3  # the tiles'
+    assert not window.run("return document.getElementById('left-out').hidden")
+    shown = "return document.querySelector('#left-out-reasons {}').textContent"
+    assert window.run(shown.format("dt")) == NASTY
+    assert window.run(shown.format("dd")) == f"no {NASTY}"
+
+
+def test_where_nothing_is_left_out_nothing_is_said(page, folder):
+    assert page(folder).run("return document.getElementById('left-out').offsetHeight") == 0
 
 
 @pytest.mark.parametrize("dark", [False, True])

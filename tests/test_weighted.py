@@ -57,6 +57,15 @@ class TestOperator:
         x, index = random(3, 1, 12, 12, seed=3), torch.tensor([2, 0])
         assert torch.equal(operator.select(index)(x[index]), operator(x)[index])
 
+    def test_scaling_to_the_mean_of_one(self):
+        w = weights(3, 1, 4, 5)
+        found = mean_one(w)
+        torch.testing.assert_close(found.mean((1, 2, 3)), torch.ones(3))
+        ratio = w.sum((1, 2, 3), keepdim=True) / 20
+        torch.testing.assert_close(found, (w / ratio).float())
+        with pytest.raises(UserError, match="some weight above 0"):
+            mean_one(torch.zeros(1, 1, 4, 5))
+
     def test_weights_that_are_none(self):
         for bad in (torch.nan, -1.0, torch.inf):
             with pytest.raises(UserError, match="finite weights >= 0"):

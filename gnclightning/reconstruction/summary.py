@@ -24,7 +24,7 @@ def summarise(
     Args:
         results: finished batches, at least one.
         images: images of the whole run.
-        wall_seconds: since the start of the run.
+        wall_seconds: since this process began; of a run that was gone on with, not all of it.
         device: that it runs on.
 
     Returns:

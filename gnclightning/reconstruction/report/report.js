@@ -222,7 +222,7 @@ function markRows() {
 /* ---- once ---- */
 
 function fillHead() {
-  const { images, images_asked_for: asked, gradient_like: good, wall_seconds: seconds } = summary;
+  const { images, images_asked_for: asked, gradient_like: good, seconds } = summary;
   get("title").textContent = report.title;
   const unfinished = summary.finished ? "" : `, of ${asked.toLocaleString("en")} asked for: the run did not finish`;
   get("subtitle").textContent =
@@ -237,7 +237,7 @@ function fillHead() {
     if (mean !== null) tiles.push([`${mean.toFixed(2)} dB`, `PSNR of ${method.label}, ± ${number(std, 2)}`]);
   }
   tiles.push([number(summary.discrepancy, 2), "|Ax - y| over the noise, 1 is expected"]);
-  tiles.push([`${(seconds / images).toPrecision(3)} s`, "per image, all methods"]);
+  tiles.push([`${seconds.toPrecision(3)} s`, "per image, all methods"]);
   const left = Object.entries(summary.left_out);
   get("left-out").hidden = left.length === 0;
   get("left-out-title").textContent = `${left.length.toLocaleString("en")} left out: no measurements that could be used`;
