@@ -228,6 +228,8 @@ class TestCounts:
         assert y[0, 0, 0] == pytest.approx(ARRAY[0, 0, 1], rel=1e-5)
         assert y[1, 2, 5] == pytest.approx(-math.log(1e-3))
         assert not found.transmitted[:, 0, :, 3].any()
+        assert found.transmitted[0, 0, 0, 0] == 0
+        assert found.transmitted[0, 0, 0, 1] > 0
         assert found.transmitted[1, 0, 2, 5] == pytest.approx(1e-3 * flat[5])
 
     @pytest.mark.parametrize(
