@@ -377,7 +377,7 @@ RUNS = [
     ),
     _folder(
         "run folder: damaged settings",
-        lambda folder: (folder / "run" / "config.yaml").write_text("sofa: 3\n"),
+        lambda folder: (folder / "run" / "config.yaml").write_text("sead: 3\n"),
         (),
         "expected the settings of a run in run/config.yaml",
         "overwrite=true",
