@@ -174,7 +174,10 @@ def _stack(sinogram: object) -> Tensor:
     if isinstance(sinogram, Tensor):
         array = sinogram.detach().cpu().numpy()
     else:
-        array = np.asarray(sinogram)
+        try:
+            array = np.asarray(sinogram)
+        except ValueError as error:
+            raise UserError(f"sinogram: expected an array, got: {error}") from error
     if array.dtype.kind not in "fiu":
         raise UserError(
             f"sinogram: expected an array of real numbers, got one of {array.dtype}: "
@@ -248,7 +251,7 @@ def _assemble(
 
     def formed(parts: Sequence[Tensor]) -> Any:
         whole = torch.cat(list(parts)).squeeze(1)
-        if sinogram.ndim == 2:
+        if np.ndim(sinogram) == 2:  # of lists, too
             whole = whole[0]
         return whole.to(sinogram.device) if isinstance(sinogram, Tensor) else whole.numpy()
 

@@ -67,6 +67,10 @@ class TestResults:
         with h5py.File(folder / "reconstructions.h5") as file:
             np.testing.assert_allclose(found.noise / WHITE, file.attrs["sigma_y"], rtol=1e-6)
 
+    def test_lists_are_arrays(self, sinograms, prior, found):
+        again = reconstruct(sinograms.tolist(), prior)
+        np.testing.assert_array_equal(again.image, found.image)
+
     def test_so_are_trace_certificate_and_settings(self, found, folder):
         for name in ("objective", "gradient_norm"):
             ours = [getattr(row, name) for row in found.trace]
@@ -139,6 +143,7 @@ BAD = {
     "four": ({"sinogram": np.ones((1, 1, 20, 47))}, r"sinogram: expected the shape"),
     "nothing": ({"sinogram": np.ones((0, 20, 47))}, r"sinogram: expected the shape"),
     "complex": ({"sinogram": np.ones((20, 47), complex)}, "real numbers, got one of complex128"),
+    "ragged": ({"sinogram": [[1.0, 2.0], [3.0]]}, "sinogram: expected an array, got: "),
     "text": ({"sinogram": "scan.npy"}, "sinogram: expected an array of real numbers"),
     "transposed": ({"transposed": True}, "swap the axes, angles come first"),
     "other angles": (

@@ -140,6 +140,16 @@ def test_charts_are_drawn(page, folder):
     assert "NaN" not in window.run("return document.querySelector('main').innerHTML")
 
 
+def test_marks_of_an_axis_differ_in_a_narrow_range(page, folder):
+    window = page(folder)
+    for low, high in ((1.0091, 1.0096), (20000, 20100), (-2.231, -2.209), (0.0, 1.0)):
+        marks = window.run(f"return texts(ticks({low}, {high}, 6))")
+        assert len(set(marks)) == len(marks) > 3
+        step = float(marks[1]) - float(marks[0])
+        np.testing.assert_allclose(np.diff([float(mark) for mark in marks]), step, rtol=1e-3)
+    assert window.run("return texts([0, 0.2, 0.4, 20000])") == ["0", "0.2", "0.4", "2e4"]
+
+
 def test_a_thousand_images_are_unpacked_when_they_are_seen(page, thousand):
     window = page(thousand)
     count = "document.querySelectorAll('#gallery canvas[data-drawn]').length"

@@ -28,11 +28,20 @@ function ticks(low, high, count) {
   return found;
 }
 
-function short(value) {
+function short(value, digits = 3) {
   if (value === 0) return "0";
   const size = Math.abs(value);
-  if (size >= 1e4 || size < 1e-3) return value.toExponential(1).replace(/\.0e/, "e").replace("e+", "e");
-  return String(Number(value.toPrecision(3)));
+  if (size >= 1e4 || size < 1e-3) return value.toExponential(digits - 2).replace(/\.?0+e/, "e").replace("e+", "e");
+  return String(Number(value.toPrecision(digits)));
+}
+
+/* Texts of different values that differ, each as short as that allows. */
+function texts(values) {
+  for (let digits = 3; digits < 8; digits++) {
+    const found = values.map((v) => short(v, digits));
+    if (new Set(found).size === values.length) return found;
+  }
+  return values.map(String);
 }
 
 function span(low, high) {
@@ -48,18 +57,20 @@ function wholeTicks(low, high, count) {
 }
 
 /* An SVG with axes, and where x and y lie in it. */
-function axes(xs, ys, yTicks, yText) {
+function axes(xs, ys, yTicks, yValue) {
   const { width, height, left, right, top, bottom } = FRAME;
   const svg = shape("svg", { viewBox: `0 0 ${width} ${height}`, role: "img" });
   const x = (v) => left + ((v - xs[0]) / (xs[1] - xs[0])) * (width - left - right);
   const y = (v) => height - bottom - ((v - ys[0]) / (ys[1] - ys[0])) * (height - top - bottom);
-  for (const v of yTicks(ys[0], ys[1], 4)) {
+  const [across, up] = [ticks(xs[0], xs[1], 6), yTicks(ys[0], ys[1], 4)];
+  const [acrossTexts, upTexts] = [texts(across), texts(up.map(yValue))];
+  up.forEach((v, n) => {
     svg.append(shape("line", { class: "grid", x1: left, x2: width - right, y1: y(v), y2: y(v) }));
-    svg.append(shape("text", { x: left - 6, y: y(v) + 3.5, "text-anchor": "end" }, yText(v)));
-  }
-  for (const v of ticks(xs[0], xs[1], 6)) {
-    svg.append(shape("text", { x: x(v), y: height - 8, "text-anchor": "middle" }, short(v)));
-  }
+    svg.append(shape("text", { x: left - 6, y: y(v) + 3.5, "text-anchor": "end" }, upTexts[n]));
+  });
+  across.forEach((v, n) => {
+    svg.append(shape("text", { x: x(v), y: height - 8, "text-anchor": "middle" }, acrossTexts[n]));
+  });
   return { svg, x, y };
 }
 
@@ -70,8 +81,8 @@ function lineChart(curve, name) {
   const all = [...curve.mean, ...curve.low, ...curve.high, ...one].map(lift).filter((v) => v !== null);
   const ys = span(Math.min(...all), Math.max(...all));
   const last = curve.iterations[curve.iterations.length - 1];
-  const yText = (v) => short(curve.logarithmic ? 10 ** v : v);
-  const { svg, x, y } = axes(span(0, last), ys, curve.logarithmic ? wholeTicks : ticks, yText);
+  const yValue = (v) => (curve.logarithmic ? 10 ** v : v);
+  const { svg, x, y } = axes(span(0, last), ys, curve.logarithmic ? wholeTicks : ticks, yValue);
   const points = (values) => values
     .map((v, n) => [curve.iterations[n], lift(v)])
     .filter(([, v]) => v !== null)
@@ -88,7 +99,7 @@ function histogram(data) {
   const { edges, counts } = data;
   const names = Object.keys(counts);
   const most = Math.max(...Object.values(counts).flat());
-  const { svg, x, y } = axes([edges[0], edges[edges.length - 1]], [0, most * 1.05], wholeTicks, short);
+  const { svg, x, y } = axes([edges[0], edges[edges.length - 1]], [0, most * 1.05], wholeTicks, (v) => v);
   names.forEach((name, series) => {
     counts[name].forEach((count, n) => {
       if (count === 0) return;

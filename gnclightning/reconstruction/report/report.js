@@ -234,7 +234,8 @@ function fillHead() {
   const tiles = [];
   for (const method of summary.methods) {
     const { mean, std } = method.psnr;
-    if (mean !== null) tiles.push([`${mean.toFixed(2)} dB`, `PSNR of ${method.label}, ± ${number(std, 2)}`]);
+    const spread = images === 1 ? "" : `, ± ${number(std, 2)}`;
+    if (mean !== null) tiles.push([`${mean.toFixed(2)} dB`, `PSNR of ${method.label}${spread}`]);
   }
   tiles.push([number(summary.discrepancy, 2), "|Ax - y| over the noise, 1 is expected"]);
   tiles.push([`${seconds.toPrecision(3)} s`, "per image, all methods"]);
