@@ -62,7 +62,7 @@ class TestContract:
 
     def test_config_is_that_of_the_run(self, folder, prior):
         saved = from_yaml_text((folder / "config.yaml").read_text(), ReconstructConfig)
-        filled = ("alpha.value=0.5", "alpha.gain=1")
+        filled = ("alpha.value=0.5", "alpha.gain=1", "operator.backend=native")
         detector = ("geometry.detector_count=47", f"geometry.detector_spacing={32 * 2**0.5 / 47}")
         assert saved == configure(prior, folder, "batch_size=2", *filled, *detector)
 
