@@ -96,6 +96,16 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
+def assert_near(parts: Path, whole: Path, first: Path) -> None:
+    """The weights differ by less than a tenth of the way that they went after the first step."""
+    train(first, "trainer.max_steps=1")
+    assert distance(weights(parts), weights(whole)) < 0.1 * distance(weights(first), weights(whole))
+
+
+def distance(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
+    return sum(float((a[name] - b[name]).square().sum()) for name in a) ** 0.5
+
+
 @pytest.mark.parametrize("settings", [(), ("trainer.devices=2", *TWO)], ids=["one", "ddp"])
 def test_a_run_killed_again_and_again_ends_with_the_weights_of_a_whole_one(settings, tmp_path):
     """SIGKILL at random moments, among them an end of an epoch; checkpoints are never torn."""
@@ -131,8 +141,7 @@ def test_two_processes_train_as_one_with_their_joint_batch(tmp_path):
     one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
     assert list(one) == list(range(STEPS))
     assert two == pytest.approx(one, rel=1e-3)
-    for name, value in weights(tmp_path / "one").items():
-        torch.testing.assert_close(weights(tmp_path / "two")[name], value, rtol=0, atol=1e-3)
+    assert_near(tmp_path / "two", tmp_path / "one", tmp_path / "first")
 
 
 def test_a_run_goes_on_with_another_number_of_processes(tmp_path):
@@ -143,8 +152,7 @@ def test_a_run_goes_on_with_another_number_of_processes(tmp_path):
     halves = ["optimizer.batch_size=2", "trainer.accumulate_grad_batches=2"]
     train(tmp_path / "parts", *halves)
     assert load_prior(tmp_path / "parts")[1].training["images_seen"] == 4 * STEPS
-    for name, value in weights(tmp_path / "whole").items():
-        torch.testing.assert_close(weights(tmp_path / "parts")[name], value, rtol=0, atol=1e-3)
+    assert_near(tmp_path / "parts", tmp_path / "whole", tmp_path / "first")
 
 
 def test_processes_that_diverge_end_together_with_one_message(tmp_path):
