@@ -45,8 +45,16 @@ _ARGUMENTS = {
     "geometry": "geometry",
 }
 """Settings, or groups of them, that are arguments here."""
-_OF_FILES = ("output", "overwrite", "logger", "methods", "output_dicom", *get_args(Baseline))
-"""Settings of run folders, and of methods that are not run here."""
+_OF_FILES = (
+    "output",
+    "overwrite",
+    "logger",
+    "methods",
+    "output_dicom",
+    "alpha.sweep",
+    *get_args(Baseline),
+)
+"""Settings of run folders, and of reconstructions that are not made here."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,7 +162,8 @@ def reconstruct(
         observers.append(NotebookBar(len(names), ready.config.solver.steps))
     with full_float32():
         batches = ready.measurements.batches(ready.config.images_at_once)
-        run(batches, ready.methods, observers, limit=ready.limit)
+        operator = ready.measurements.operator
+        run(batches, operator, ready.methods, observers, limit=ready.limit)
     effective = effective_config(ready.config, geometry, on)
     return _assemble(results.finished, sinogram, unit, effective)
 

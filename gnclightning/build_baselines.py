@@ -16,7 +16,7 @@ from gnclightning.priors import NetworkEnergy
 from gnclightning.reconstruction import methods
 from gnclightning.reconstruction.batch_size import BatchLimit
 from gnclightning.reconstruction.checks import check_times
-from gnclightning.reconstruction.comparisons import AcceleratedDescent, Comparison, Descent
+from gnclightning.reconstruction.comparisons import AcceleratedDescent, Comparison, OtherSolver
 from gnclightning.reconstruction.records import MeasuredBatch
 
 
@@ -52,7 +52,7 @@ def build_baseline(
             return AcceleratedDescent(solver, nmapg.steps, nmapg.step_size, limit)
         case "gradient_descent":
             solver = build_solver(_on_objective(name, config, config.gradient_descent, prior))
-            return Descent(replace(solver, limit=limit))
+            return OtherSolver(replace(solver, limit=limit))
         case _:
             return _with_denoiser(name, config, operator, Denoiser(prior, prior.sde), limit)
 

@@ -52,9 +52,10 @@ from gnclightning.reconstruction.checks import (
     check_times,
     check_zero,
 )
+from gnclightning.reconstruction.comparisons import OtherSolver
 from gnclightning.reconstruction.measurement import Measurements, unusable
 from gnclightning.reconstruction.preflight import Probe, probe
-from gnclightning.reconstruction.records import MeasuredBatch
+from gnclightning.reconstruction.records import MeasuredBatch, weight_name
 from gnclightning.reconstruction.resuming import fingerprint
 from gnclightning.reconstruction.starts import RandomStarts
 from gnclightning.tensors import full_float32
@@ -148,7 +149,11 @@ def prepare(
         config = replace(config, batch_size=fitting)
     limit = BatchLimit(config.rows_at_once)
     solver = replace(solver, limit=limit, inspect=_in_parts(solver.inspect, limit))
-    chosen = [*build_baselines(config, operator, prior, metadata, limit), solver]
+    chosen = [
+        *build_baselines(config, operator, prior, metadata, limit),
+        *build_sweep(config, operator, prior, metadata, limit),
+        solver,
+    ]
     if config.starts > 1:
         chosen[-1] = RandomStarts(solver, config.starts, operator)
     return Ready(
@@ -271,6 +276,23 @@ def build_baselines(
         build_baseline(name, config, operator, prior, build_other, limit)
         for name in dict.fromkeys(config.methods)
     ]
+
+
+def build_sweep(
+    config: ReconstructConfig,
+    operator: Projector,
+    prior: NetworkEnergy,
+    metadata: PriorMetadata,
+    limit: BatchLimit,
+) -> list[methods.Method]:
+    """The solver with the other weights that are asked for."""
+
+    def build(value: float) -> methods.Method:
+        other = replace(config, alpha=replace(config.alpha, value=value, sweep=[]))
+        solver = build_method(other, operator, prior, metadata)
+        return OtherSolver(replace(solver, name=weight_name(solver.name, value), limit=limit))
+
+    return [build(value) for value in config.alpha.sweep]
 
 
 def build_method(

@@ -139,6 +139,7 @@ def _take_part(
         with full_float32():
             run(
                 _work(ready, chunks, processes, observers),
+                ready.measurements.operator,
                 ready.methods,
                 observers,
                 lambda: list(chunks.results()) if leads else [],

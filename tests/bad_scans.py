@@ -334,6 +334,21 @@ RUNS = [
         ("alpha.rule=constant",),
         "alpha.value: expected a number with rule=constant, got null",
     ),
+    _phantoms(
+        "alpha: a sweep over the run's own value",
+        ("alpha.sweep=[0.25,0.5]",),
+        "alpha.sweep: expected values other than alpha.value=0.5 and each other, got [0.25, 0.5]",
+    ),
+    _phantoms(
+        "alpha: a sweep over a negative value",
+        ("alpha.sweep=[1,-1]",),
+        "alpha.sweep: expected > 0, got -1.0",
+    ),
+    _phantoms(
+        "alpha: a sweep and the discrepancy principle",
+        ("alpha.sweep=[1]", "alpha.rule=discrepancy"),
+        "alpha.sweep: expected none with rule=discrepancy",
+    ),
     _phantoms("alpha: no such rule", ("alpha.rule=discrepency",), "did you mean discrepancy?"),
     _phantoms("alpha: a discrepancy of 0", ("alpha.tau=0",), "alpha.tau: expected > 0, got 0"),
     _phantoms(

@@ -67,7 +67,10 @@ def made_up(
     (path / "config.yaml").write_text(f"output: {json.dumps(NASTY)}\n")
     one = result(*names)
     method = one.methods[0]
-    rows = [row._replace(psnr=20.0 + n) for n, row in enumerate(method.metrics)]
+    rows = [
+        row._replace(psnr=20.0 + n, residual=(0.7, 1.1, 1.6)[n % 3])
+        for n, row in enumerate(method.metrics)
+    ]
     batch = one.batch if known else replace(one.batch, truth=None)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(figures, "draw", lambda results: {})  # they are slow, and not looked at

@@ -15,7 +15,7 @@ from gnclightning.config import load_reconstruct_config
 from gnclightning.config.baselines import Baseline
 from gnclightning.config.reconstruct import ReconstructConfig
 from gnclightning.config.sections import Section
-from gnclightning.operators import Radon
+from gnclightning.operators import ParallelBeam2D, Radon
 from gnclightning.priors import NetworkEnergy
 from gnclightning.reconstruction.batch_size import BatchLimit
 from gnclightning.reconstruction.encoding import from_bytes, to_bytes
@@ -215,8 +215,8 @@ class TestRuns:
             def batch_finished(self, result):
                 self.result = result
 
-        kept = Kept()
-        run_batches([batch], [method(prior, tmp_path, name) for name in NAMES], [kept])
+        kept, operator = Kept(), Radon(ParallelBeam2D.for_image(32, 20))
+        run_batches([batch], operator, [method(prior, tmp_path, name) for name in NAMES], [kept])
         again = from_bytes(to_bytes(kept.result))
         assert repr(again.metrics) == repr(kept.result.metrics)  # NaN is not equal to itself
         for one, other in zip(again.methods, kept.result.methods, strict=True):

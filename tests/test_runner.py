@@ -30,6 +30,8 @@ from gnclightning.reconstruction.runner import run as run_batches
 from gnclightning.reconstruction.table import FinalTable
 from run_folders import COUNT, STEPS, configure, measured
 
+OPERATOR = Radon(ParallelBeam2D.for_image(32, 20))
+
 
 class Fake:
     """A method that makes what it is told, and calls back once."""
@@ -80,7 +82,7 @@ class TestRunner:
     def test_observers_are_told_in_order(self, prior):
         batches = measured(prior, "batch_size=2")
         recorder = Recorder()
-        run_batches(batches[1:], [Fake(batches[1].truth)], [recorder])
+        run_batches(batches[1:], OPERATOR, [Fake(batches[1].truth)], [recorder])
         assert recorder.calls == [*("batch started", "fake", 0, "batch finished", "closed")]
 
     def test_an_image_that_is_not_finite_does_not_hurt_the_others(self, prior):
@@ -88,7 +90,7 @@ class TestRunner:
         x = 0.9 * batch.truth
         x[1] = torch.nan
         recorder = Recorder()
-        run_batches([batch], [Fake(x)], [recorder])
+        run_batches([batch], OPERATOR, [Fake(x)], [recorder])
         rows = recorder.results[0].metrics
         assert [row.status for row in rows] == ["not finite"] * COUNT
         assert [np.isnan(row.psnr) for row in rows] == [False, True, False]
@@ -99,7 +101,7 @@ class TestRunner:
     def test_the_time_of_observers_is_not_the_method_s(self, prior):
         (batch,) = measured(prior)
         recorder = Recorder(pause=0.3)
-        run_batches([batch], [Fake(batch.truth)], [recorder])
+        run_batches([batch], OPERATOR, [Fake(batch.truth)], [recorder])
         assert recorder.results[0].metrics[0].seconds < 0.1
 
     def test_all_are_closed_whatever_happens(self, prior):
@@ -113,7 +115,7 @@ class TestRunner:
         (batch,) = measured(prior)
         last = Recorder()
         with pytest.raises(OSError, match="close") as caught:
-            run_batches([batch], [Fake(batch.truth)], [Failing(), last])
+            run_batches([batch], OPERATOR, [Fake(batch.truth)], [Failing(), last])
         assert isinstance(caught.value.__context__, KeyboardInterrupt)
         assert last.calls[-1] == "closed"
         assert "batch finished" not in last.calls
@@ -139,7 +141,7 @@ class TestMemory:
         limit, recorder = BatchLimit(8), Recorder()
         method = Greedy(batch.truth, limit, fits, error)
         with suppress(type(error)):
-            run_batches([batch], [method], [recorder], limit=limit)
+            run_batches([batch], OPERATOR, [method], [recorder], limit=limit)
         return method, recorder
 
     def test_half_of_the_images_at_hand_until_it_fits(self, prior):
@@ -220,11 +222,10 @@ class TestScreen:
         bar = ProgressBar(COUNT, STEPS, console)
         config = configure(prior, tmp_path)
         images = build_images(config)
-        operator = Radon(ParallelBeam2D.for_image(32, 20))
         parts = build_prior(config, images)
-        solver = build_method(config, operator, *parts)
-        methods = [*build_baselines(config, operator, *parts), solver]
-        run_batches(batches, methods, [bar])
+        solver = build_method(config, OPERATOR, *parts)
+        methods = [*build_baselines(config, OPERATOR, *parts), solver]
+        run_batches(batches, OPERATOR, methods, [bar])
         text = file.getvalue()
         assert "3/3 images, done" in text
         assert f"{STEPS}/{STEPS}" in text
@@ -237,7 +238,7 @@ class TestScreen:
         finished = [4]
         bar = ProgressBar(10, STEPS, console, finished=lambda: finished[0], failed=2)
         (batch,) = measured(prior)
-        run_batches([batch], [Fake(batch.truth)], [bar])
+        run_batches([batch], OPERATOR, [Fake(batch.truth)], [bar])
         assert f"4/10 images, {2 + COUNT} failed, done" in file.getvalue()
         finished[0] = 9
         bar.waiting()
@@ -262,6 +263,8 @@ class TestScreen:
     def test_without_a_terminal_there_is_no_table(self, prior):
         console = Console(width=100, file=(file := StringIO()))
         (batch,) = measured(prior)
-        run_batches([batch], [Fake(batch.truth)], [ProgressBar(COUNT, STEPS, console, table=True)])
+        run_batches(
+            [batch], OPERATOR, [Fake(batch.truth)], [ProgressBar(COUNT, STEPS, console, table=True)]
+        )
         assert "3/3 images, 3 failed, done" in file.getvalue()
         assert "iteration" not in file.getvalue()

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from batches import batch, names_in, result, run_folder
+from batches import GEOMETRY, batch, names_in, result, run_folder
 from gnclightning import files
+from gnclightning.operators import Radon
 from gnclightning.reconstruction import figures
 from gnclightning.reconstruction.methods import Outcome
 from gnclightning.reconstruction.runner import Observer, run
@@ -114,7 +115,7 @@ class TestRunFolder:
 
         batches = [batch("a", "b"), batch("c")]
         with pytest.raises(KeyboardInterrupt):
-            run(batches, [Half()], [run_folder(tmp_path), Interrupting()])
+            run(batches, Radon(GEOMETRY), [Half()], [run_folder(tmp_path), Interrupting()])
         assert [row["image"] for row in table(tmp_path / "metrics.csv")] == ["a", "b"]
         assert table(tmp_path / "trace.csv") == []
         np.testing.assert_array_equal(arrays(tmp_path)["half"], batches[0].truth[:, 0] / 2)

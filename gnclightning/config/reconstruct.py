@@ -273,6 +273,9 @@ class AlphaConfig(Section):
     tries: int = bounded(20, ">= 1")
     """discrepancy: weights tried at most; each goes on from the last iterate, at t_min, with a
     quarter of solver.steps."""
+    sweep: list[float] = field(default_factory=list[float], metadata=within("> 0"))
+    """Other values, such as [0.1,0.2,1,2], that the solver reconstructs with besides: results of
+    their own, and PSNR and |Ax-y| over the weight in figures/alpha.png."""
     gain: float | None = bounded(None, ">= 0")
     """auto: how fast alpha grows with the smoothing: what is added to the squared noise level, in
     units of nu_t^2 times the mean diagonal entry of A*A; null: 1 with solver.name=preconditioned,
@@ -282,6 +285,12 @@ class AlphaConfig(Section):
         super().__post_init__()
         if self.value is None and not self.from_noise:
             raise FieldError(self, "value", f"expected a number with rule={self.rule}, got null")
+        if self.sweep and self.rule == "discrepancy":
+            message = "expected none with rule=discrepancy, which finds a weight for each image"
+            raise FieldError(self, "sweep", f"{message}, got {self.sweep}")
+        if len({self.weight, *self.sweep}) <= len(self.sweep):
+            message = f"expected values other than alpha.value={self.weight} and each other"
+            raise FieldError(self, "sweep", f"{message}, got {self.sweep}")
 
     @property
     def from_noise(self) -> bool:

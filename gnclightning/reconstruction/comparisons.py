@@ -82,8 +82,8 @@ class AcceleratedDescent:
 
 
 @dataclass(frozen=True)
-class Descent:
-    """Gradient descent on f, or another solver that is compared with the run's.
+class OtherSolver:
+    """Gradient descent on f, or another solver or weight that the run's is compared with.
 
     Attributes:
         solver: the other one.

@@ -48,8 +48,7 @@ class Discrepancy:
 
     def target(self, measured: MeasuredBatch) -> Tensor:
         """The |A x - y| wanted, (B,) float64."""
-        rays = torch.ones_like(measured.y) if measured.weights is None else measured.weights
-        return self.tau * measured.sigma_y * (rays > 0).flatten(1).sum(1).double().sqrt()
+        return self.tau * measured.noise_norm
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,10 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from gnclightning.reconstruction.figures_alpha import draw_alpha
 from gnclightning.reconstruction.figures_starts import draw_starts
 from gnclightning.reconstruction.folder import (
+    ALPHA_FIGURE,
     CONVERGENCE_FIGURE,
     ERRORS_FIGURE,
     RECONSTRUCTIONS_FIGURE,
@@ -55,7 +57,7 @@ def draw(results: Sequence[BatchResult]) -> dict[str, Figure]:
     """Reconstructions, error maps (of the first ten images) and convergence, by file name.
 
     Without ground truth there are no error maps, without iterations no convergence, and without
-    several starts no figure of these.
+    several starts or weights no figure of these.
     """
     with mpl.rc_context(_STYLE):
         drawn = {RECONSTRUCTIONS_FIGURE: _reconstructions(results)}
@@ -65,6 +67,8 @@ def draw(results: Sequence[BatchResult]) -> dict[str, Figure]:
             drawn[CONVERGENCE_FIGURE] = _convergence(results)
         if (starts := draw_starts(results)) is not None:
             drawn[STARTS_FIGURE] = starts
+        if (alpha := draw_alpha(results)) is not None:
+            drawn[ALPHA_FIGURE] = alpha
         return drawn
 
 

@@ -22,9 +22,10 @@ CERTIFICATE, REPORT = "certificate.json", "report.html"
 FIGURES, DICOM = "figures", "dicom"
 RECONSTRUCTIONS_FIGURE, ERRORS_FIGURE = "reconstructions.png", "errors.png"
 CONVERGENCE_FIGURE, STARTS_FIGURE = "convergence.png", "starts.png"
+ALPHA_FIGURE = "alpha.png"
 _FILES = (
     *(f"{FIGURES}/{n}" for n in (RECONSTRUCTIONS_FIGURE, ERRORS_FIGURE)),
-    *(f"{FIGURES}/{n}" for n in (CONVERGENCE_FIGURE, STARTS_FIGURE)),
+    *(f"{FIGURES}/{n}" for n in (CONVERGENCE_FIGURE, STARTS_FIGURE, ALPHA_FIGURE)),
     *(SUMMARY, METRICS, TRACE, RECONSTRUCTIONS, CERTIFICATE, REPORT, CONFIG),
 )
 """In the order in which they are removed."""

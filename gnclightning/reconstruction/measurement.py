@@ -72,6 +72,11 @@ def unusable(source: ImageSet | SinogramSet, operator: Projector) -> dict[str, s
 class Measurements(Protocol):
     """Where the measured batches of a run come from."""
 
+    @property
+    def operator(self) -> Projector:
+        """A."""
+        ...
+
     def __len__(self) -> int:
         """Images of the run."""
         ...

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 from math import nan
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from gnclightning.diagnostics import Inspection
@@ -24,14 +25,14 @@ _LABELS = {
     "gnc_flow": "GNC",
     "gradient_descent": "gradient descent",
 }
-_MEAN = "_mean"
+_MEAN, _WEIGHT = "_mean", "_alpha_"
 LEFT_OUT = "left out"
 """Status of an image that could not be used."""
 
 
 def label(method: str) -> str:
     """A method's name for readers; a run has one solver, so that `GNC` is clear."""
-    solver = method.removesuffix(_MEAN)
+    solver = method.removesuffix(_MEAN).partition(_WEIGHT)[0]
     return _LABELS.get(solver, solver) + method.removeprefix(solver).replace("_", " ")
 
 
@@ -40,11 +41,22 @@ def mean_name(method: str) -> str:
     return method + _MEAN
 
 
+def weight_name(method: str, value: float) -> str:
+    """The name of a method with another weight, `value`, than it has in the run."""
+    return f"{method}{_WEIGHT}{value:g}"
+
+
+def has_other_weight(method: str) -> bool:
+    """Whether a method's name is one that `weight_name` gave."""
+    return _WEIGHT in method
+
+
 class MetricsRow(NamedTuple):
     """One row of `metrics.csv`; `seconds` is the time of the batch over its number of images.
 
-    Without ground truth `psnr` and `ssim` are NaN. `alpha` is the weight of the regulariser at
-    t_min, NaN for a method without.
+    Without ground truth `psnr` and `ssim` are NaN. `residual` is |A x - y| of the reconstruction
+    over its expectation for the true image, NaN for exact measurements. `alpha` is the weight of
+    the regulariser at t_min, NaN for a method without.
     """
 
     image: str
@@ -56,6 +68,7 @@ class MetricsRow(NamedTuple):
     operator_evaluations: int
     seconds: float
     status: str
+    residual: float = nan
     alpha: float = nan
 
 
@@ -110,6 +123,12 @@ class MeasuredBatch:
     start_seeds: tuple[int, ...]
     weights: Tensor | None = None
     first: int = 0
+
+    @property
+    def noise_norm(self) -> Tensor:
+        """Expected norm of the (weighted) noise, sigma_y sqrt(m) for m rays that count, (B,)."""
+        rays = torch.ones_like(self.y) if self.weights is None else self.weights
+        return self.sigma_y * (rays > 0).flatten(1).sum(1).double().sqrt()
 
     def part(self, rows: slice) -> "MeasuredBatch":
         """Some consecutive images; `rows` has a start."""

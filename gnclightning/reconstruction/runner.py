@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from gnclightning import metrics
+from gnclightning.operators import LinearOperator, weighted
 from gnclightning.reconstruction.batch_size import BatchLimit
 from gnclightning.reconstruction.methods import Method, Outcome, Step
 from gnclightning.reconstruction.records import (
@@ -23,6 +24,7 @@ from gnclightning.reconstruction.records import (
     MetricsRow,
     TraceRow,
 )
+from gnclightning.tensors import norm
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class Observer:
 
 def run(
     batches: Iterable[MeasuredBatch],
+    operator: LinearOperator,
     methods: Sequence[Method],
     observers: Sequence[Observer],
     gather: Callable[[], Sequence[BatchResult]] | None = None,
@@ -81,6 +84,7 @@ def run(
 
     Args:
         batches: measured batches, each made when it is needed.
+        operator: A, for the residuals of what the methods give.
         methods: applied in this order.
         observers: told in this order; all are closed however the run ends.
         gather: gives all finished batches at the end; None: those of this call.
@@ -94,7 +98,9 @@ def run(
         for batch in batches:
             for observer in observers:
                 observer.batch_started(batch)
-            results = [r for method in methods for r in _apply(method, batch, observers, limit)]
+            results = [
+                r for method in methods for r in _apply(method, batch, operator, observers, limit)
+            ]
             result = BatchResult(_on_cpu(batch), results)
             for observer in observers:
                 observer.batch_finished(result)
@@ -130,13 +136,14 @@ class _Stopwatch:
 def _apply(
     method: Method,
     batch: MeasuredBatch,
+    operator: LinearOperator,
     observers: Sequence[Observer],
     limit: BatchLimit | None,
 ) -> list[MethodResult]:
     """Apply a method, once more with half the limit where memory runs out."""
     while True:
         try:
-            return _applied(method, batch, observers)
+            return _applied(method, batch, operator, observers)
         except (RuntimeError, MemoryError) as error:
             if limit is None or not limit.halve(error):
                 raise
@@ -148,7 +155,7 @@ def _apply(
 
 
 def _applied(
-    method: Method, batch: MeasuredBatch, observers: Sequence[Observer]
+    method: Method, batch: MeasuredBatch, operator: LinearOperator, observers: Sequence[Observer]
 ) -> list[MethodResult]:
     """Time a method on a batch; traced and measured with the stopwatch halted.
 
@@ -171,17 +178,22 @@ def _applied(
     outcome = method(batch, callback)
     watch.halt()
     seconds = watch.seconds / len(batch.names)
-    further = [_result(name, batch, more, [], seconds) for name, more in outcome.derived.items()]
-    return [_result(method.name, batch, outcome, trace, seconds), *further]
+
+    def result(name: str, outcome: Outcome, trace: list[TraceRow]) -> MethodResult:
+        metrics = _metrics_rows(name, batch, operator, outcome, seconds)
+        return _result(name, outcome, metrics, trace)
+
+    further = [result(name, more, []) for name, more in outcome.derived.items()]
+    return [result(method.name, outcome, trace), *further]
 
 
 def _result(
-    name: str, batch: MeasuredBatch, outcome: Outcome, trace: list[TraceRow], seconds: float
+    name: str, outcome: Outcome, metrics: list[MetricsRow], trace: list[TraceRow]
 ) -> MethodResult:
     return MethodResult(
         method=name,
         x=outcome.x.cpu(),
-        metrics=_metrics_rows(name, batch, outcome, seconds),
+        metrics=metrics,
         trace=trace,
         certificate=outcome.certificate,
         inspection=None if outcome.inspect is None else outcome.inspect(),
@@ -205,7 +217,7 @@ def _trace_rows(method: str, batch: MeasuredBatch, step: Step) -> list[TraceRow]
 
 
 def _metrics_rows(
-    method: str, batch: MeasuredBatch, outcome: Outcome, seconds: float
+    method: str, batch: MeasuredBatch, operator: LinearOperator, outcome: Outcome, seconds: float
 ) -> list[MetricsRow]:
     columns = zip(
         batch.names,
@@ -214,14 +226,19 @@ def _metrics_rows(
         outcome.iterations.tolist(),
         outcome.network_evaluations.tolist(),
         outcome.operator_evaluations.tolist(),
+        [seconds] * len(outcome.x),
         outcome.status,
+        _residual(batch, operator, outcome.x).tolist(),
         [nan] * len(outcome.x) if outcome.alpha is None else outcome.alpha.tolist(),
         strict=True,
     )
-    return [
-        MetricsRow(image, method, *numbers, seconds=seconds, status=status, alpha=alpha)
-        for image, *numbers, status, alpha in columns
-    ]
+    return [MetricsRow(image, method, *values) for image, *values in columns]
+
+
+def _residual(batch: MeasuredBatch, operator: LinearOperator, x: Tensor) -> Tensor:
+    """|A x - y| over the expected norm of the noise, (B,); weighted where rays are."""
+    a, y = weighted(operator, batch.y, batch.weights)
+    return torch.where(batch.sigma_y > 0, norm(a(x) - y) / batch.noise_norm, torch.nan)
 
 
 def _quality(

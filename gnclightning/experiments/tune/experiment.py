@@ -82,7 +82,8 @@ def _build(
         full = load_reconstruct_config(None, [*common, f"methods=[{method}]", *given])
         collected = _Collector()
         with full_float32():
-            run([batch], build_baselines(full, operator, prior, metadata), [collected])
+            methods = build_baselines(full, operator, prior, metadata)
+            run([batch], operator, methods, [collected])
         return _score(method, settings, collected.results)
 
     inputs = fingerprint(prior, images.images, images.names)
