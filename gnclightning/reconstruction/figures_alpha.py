@@ -39,7 +39,6 @@ def draw_alpha(results: Sequence[BatchResult]) -> Figure | None:
         _draw(panel, rows, column)
     if "residual" in columns:
         panels[-1].axhline(1, color="black", linewidth=0.8)
-        panels[-1].set_yscale("log")
     panels[0].legend()
     figure.suptitle("Weights of the regulariser", fontsize=10)
     return figure
