@@ -26,6 +26,7 @@ from gnclightning.priors import NetworkEnergy, PriorMetadata, save_prior
 from gnclightning.sde import VPSDE
 
 ROOT = Path(__file__).parents[1]
+TIMES = ("seconds", "cpu_seconds")
 SAME = ("reconstructions.h5", "trace.csv", "certificate.json")
 
 
@@ -131,9 +132,9 @@ def same(a: Path, b: Path) -> bool:
 
 
 def metrics(folder: Path) -> list[dict[str, str]]:
-    """The rows of metrics.csv without the column of times."""
+    """The rows of metrics.csv without the columns of times."""
     with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
-        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+        return [{k: v for k, v in row.items() if k not in TIMES} for row in csv.DictReader(file)]
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from gnclightning.reconstruction.folder import (
 )
 from gnclightning.reconstruction.resuming import check_same, inputs_file, is_finished
 
-_FREE = {"output", "overwrite", "devices", "progress", "live_table", "logger"}
+FREE = {"output", "overwrite", "devices", "progress", "live_table", "logger"}
 """Settings that do not change any number of the result."""
 
 
@@ -75,7 +75,7 @@ def _differences(before: ReconstructConfig, now: ReconstructConfig) -> dict[str,
 def _flat(config: ReconstructConfig) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in asdict(config).items():
-        if key in _FREE:
+        if key in FREE:
             continue
         inner = value.items() if isinstance(value, dict) else None
         found |= {f"{key}.{name}": v for name, v in inner} if inner else {key: value}

@@ -11,7 +11,7 @@ import shutil
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Generic, NoReturn, TypeVar
 
@@ -40,6 +40,7 @@ options:
   key=value       a setting, in place of the default and of the file's
   --print-config  print all settings as YAML and stop
   --dry-run       of a reconstruction: check everything, print what was found, write nothing
+  --quick         of an experiment: quick=true
   --debug         show where an error was raised
   --help, -h      print this text and stop
 
@@ -264,7 +265,12 @@ def _run(program: Program[ConfigT], arguments: Sequence[str]) -> None:
         return _print(_help(program))
     if options.dry_run and program.dry_run is None:
         raise UserError("--dry-run is for reconstructions, this program has none: leave it out")
-    config = program.load(options.config, program.settings(options.overrides))
+    overrides = options.overrides
+    if options.quick:
+        if not any(field.name == "quick" for field in fields(program.schema)):
+            raise UserError("--quick is for experiments, this program has none: leave it out")
+        overrides = [*overrides, "quick=true"]
+    config = program.load(options.config, program.settings(overrides))
     if options.print_config:
         return _print(to_yaml(config))
     if options.dry_run and program.dry_run is not None:
@@ -279,6 +285,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--help", "-h", action="store_true")
     parser.add_argument("--print-config", action="store_true")
     parser.add_argument("--dry-run", action="store_true")
+    parser.add_argument("--quick", action="store_true")
     parser.add_argument("--debug", action="store_true")
     return parser.parse_intermixed_args(arguments)
 
@@ -286,8 +293,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 def _help(program: Program[ConfigT]) -> str:
     name = Path(sys.argv[0]).name
     specification = sys.modules["__main__"].__spec__
-    if name == "__main__.py" and specification is not None:
-        command = f"python -m {specification.parent}"
+    if specification is not None:
+        command = f"python -m {specification.name.removesuffix('.__main__')}"
     else:
         command = f"python {name}" if name.endswith(".py") else name
     width = min(max(shutil.get_terminal_size().columns, 80), 120)

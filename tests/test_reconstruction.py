@@ -77,11 +77,12 @@ class TestContract:
         header = (folder / "metrics.csv").read_text().partition("\n")[0]
         assert header == (
             "image,method,psnr,ssim,iterations,network_evaluations,operator_evaluations,"
-            "seconds,status,alpha"
+            "seconds,status,alpha,cpu_seconds"
         )
         rows = table(folder / "metrics.csv")
         assert [(r["image"], r["method"]) for r in rows] == [(n, m) for n in NAMES for m in METHODS]
         assert all(float(row["seconds"]) > 0 for row in rows)
+        assert all(float(row["cpu_seconds"]) > 0 for row in rows)
         counts = ("iterations", "network_evaluations", "operator_evaluations", "status")
         found = [tuple(row[name] for name in counts) for row in rows[:3]]
         # At first: f and its gradient; then 6 iterations of 15 A's and 15 A*'s, two passes of the
@@ -141,7 +142,7 @@ class TestContract:
         summary = json.loads((folder / "summary.json").read_text())
         assert (summary["finished"], summary["images"]) == (True, COUNT)
         assert list(summary["methods"]) == list(METHODS)
-        names = ("psnr", "ssim", "seconds", "iterations", "network_evaluations")
+        names = ("psnr", "ssim", "seconds", "cpu_seconds", "iterations", "network_evaluations")
         for method, values in summary["methods"].items():
             for name in names:
                 numbers = column(folder / "metrics.csv", name, method=method)

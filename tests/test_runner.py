@@ -104,6 +104,27 @@ class TestRunner:
         run_batches([batch], OPERATOR, [Fake(batch.truth)], [recorder])
         assert recorder.results[0].metrics[0].seconds < 0.1
 
+    def test_a_method_that_waits_takes_no_processor_time(self, prior):
+        (batch,) = measured(prior)
+
+        class Waiting(Fake):
+            def __call__(self, measured, callback):
+                time.sleep(0.3)
+                return super().__call__(measured, callback)
+
+        class Working(Fake):
+            def __call__(self, measured, callback):
+                until = time.process_time() + 0.3
+                while time.process_time() < until:
+                    pass
+                return super().__call__(measured, callback)
+
+        recorder = Recorder()
+        run_batches([batch], [Waiting(batch.truth), Working(batch.truth)], [recorder])
+        waited, worked = (m.metrics[0] for m in recorder.results[0].methods)
+        assert COUNT * waited.seconds > 0.29 > 0.15 > COUNT * waited.cpu_seconds
+        assert COUNT * worked.cpu_seconds > 0.29
+
     def test_all_are_closed_whatever_happens(self, prior):
         class Failing(Recorder):
             def iterated(self, iteration):

@@ -21,6 +21,14 @@ class LoggerConfig(Section):
 
 
 @dataclass(kw_only=True)
+class OptionalLoggerConfig(LoggerConfig):
+    """Tracking with Weights & Biases; the files are written in any case."""
+
+    mode: Literal["auto", "online", "offline", "disabled"] = "disabled"
+    """Whether results and figures are sent; auto: online if logged in to W&B, else offline."""
+
+
+@dataclass(kw_only=True)
 class ImageLoggerConfig(LoggerConfig):
     """Tracking with Weights & Biases; CSV files are written in any case."""
 

@@ -29,7 +29,7 @@ _SHOWN_PERCENTILE = 99.5
 """Larger errors than this percentile share the last colour."""
 _ERROR_COLOURS = "magma"
 _MEAN_COLOUR = "#0b5394"
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "font.size": 8,
     "axes.titlesize": 8,
     "axes.labelsize": 8,
@@ -59,7 +59,7 @@ def draw(results: Sequence[BatchResult]) -> dict[str, Figure]:
     Without ground truth there are no error maps, without iterations no convergence, and without
     several starts or weights no figure of these.
     """
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         drawn = {RECONSTRUCTIONS_FIGURE: _reconstructions(results)}
         if results[0].batch.truth is not None:
             drawn[ERRORS_FIGURE] = _errors(results)

@@ -56,7 +56,8 @@ class MetricsRow(NamedTuple):
 
     Without ground truth `psnr` and `ssim` are NaN. `residual` is |A x - y| of the reconstruction
     over its expectation for the true image, NaN for exact measurements. `alpha` is the weight of
-    the regulariser at t_min, NaN for a method without.
+    the regulariser at t_min, NaN for a method without. `cpu_seconds` is the processor time, of all
+    threads together, over the number of images; NaN where a GPU does the work.
     """
 
     image: str
@@ -70,6 +71,7 @@ class MetricsRow(NamedTuple):
     status: str
     residual: float = nan
     alpha: float = nan
+    cpu_seconds: float = nan
 
 
 def row_of_left_out(image: str) -> MetricsRow:

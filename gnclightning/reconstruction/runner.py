@@ -113,20 +113,28 @@ def _close(observer: Observer, gather: Callable[[], Sequence[BatchResult]]) -> N
 
 
 class _Stopwatch:
-    """Wall time between `go` and `halt`, of work that a device has really finished."""
+    """Time between `go` and `halt`, of work that a device has really finished.
+
+    Attributes:
+        wall: seconds of the clock.
+        cpu: seconds of all threads of this process: other programs on the machine add little to
+            them. NaN for a GPU, for which they say nothing.
+    """
 
     def __init__(self, device: torch.device):
         self._device = device
-        self._since = 0.0
-        self.seconds = 0.0
+        self._since = (0.0, 0.0)
+        self.wall, self.cpu = 0.0, 0.0 if device.type == "cpu" else nan
 
     def go(self) -> None:
         self._wait()
-        self._since = time.perf_counter()
+        self._since = time.perf_counter(), time.process_time()
 
     def halt(self) -> None:
         self._wait()
-        self.seconds += time.perf_counter() - self._since
+        wall, cpu = self._since
+        self.wall += time.perf_counter() - wall
+        self.cpu += time.process_time() - cpu
 
     def _wait(self) -> None:
         if self._device.type == "cuda":
@@ -177,10 +185,8 @@ def _applied(
     watch.go()
     outcome = method(batch, callback)
     watch.halt()
-    seconds = watch.seconds / len(batch.names)
-
     def result(name: str, outcome: Outcome, trace: list[TraceRow]) -> MethodResult:
-        metrics = _metrics_rows(name, batch, operator, outcome, seconds)
+        metrics = _metrics_rows(name, batch, operator, outcome, watch)
         return _result(name, outcome, metrics, trace)
 
     further = [result(name, more, []) for name, more in outcome.derived.items()]
@@ -217,8 +223,13 @@ def _trace_rows(method: str, batch: MeasuredBatch, step: Step) -> list[TraceRow]
 
 
 def _metrics_rows(
-    method: str, batch: MeasuredBatch, operator: LinearOperator, outcome: Outcome, seconds: float
+    method: str,
+    batch: MeasuredBatch,
+    operator: LinearOperator,
+    outcome: Outcome,
+    watch: _Stopwatch,
 ) -> list[MetricsRow]:
+    seconds, cpu_seconds = watch.wall / len(batch.names), watch.cpu / len(batch.names)
     columns = zip(
         batch.names,
         _quality(metrics.psnr, outcome.x, batch.truth).tolist(),
@@ -230,6 +241,7 @@ def _metrics_rows(
         outcome.status,
         _residual(batch, operator, outcome.x).tolist(),
         [nan] * len(outcome.x) if outcome.alpha is None else outcome.alpha.tolist(),
+        [cpu_seconds] * len(outcome.x),
         strict=True,
     )
     return [MetricsRow(image, method, *values) for image, *values in columns]

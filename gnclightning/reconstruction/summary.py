@@ -1,5 +1,6 @@
 """The content of `summary.json`."""
 
+import datetime
 import platform
 from collections import Counter
 from collections.abc import Sequence
@@ -13,7 +14,10 @@ from gnclightning.reconstruction.certification import join
 from gnclightning.reconstruction.records import BatchResult, MethodResult, MetricsRow
 from gnclightning.solvers import Certificate
 
-_AVERAGED = ("psnr", "ssim", "seconds", "iterations", "network_evaluations", "operator_evaluations")
+_AVERAGED = (
+    *("psnr", "ssim", "seconds", "cpu_seconds"),
+    *("iterations", "network_evaluations", "operator_evaluations"),
+)
 
 
 def summarise(
@@ -87,6 +91,7 @@ def _environment(device: torch.device) -> dict[str, str | int]:
     if device.type == "cuda":
         hardware = torch.cuda.get_device_name(device)
     return {
+        "date": datetime.date.today().isoformat(),
         "gnclightning": __version__,
         "python": platform.python_version(),
         "torch": str(torch.__version__),
