@@ -71,7 +71,7 @@ class TestProgram:
 
     def arguments(self, prior, folder, *more):
         chosen = f"methods=[{','.join(self.METHODS)}]"
-        small = ("quick=true", "size=32", "angles=20", chosen)
+        small = ("--quick", "size=32", "angles=20", chosen)
         return [*small, f"prior.path={prior}", f"output={folder}", *more]
 
     def rows(self, folder):
@@ -94,7 +94,7 @@ class TestProgram:
         fbp = {row["settings"]: float(row["psnr"]) for row in rows if row["method"] == "fbp"}
         # At 10 % noise the filter that keeps less of it is the better one.
         assert fbp["fbp.filter=shepp-logan"] > fbp["fbp.filter=ramp"]
-        assert "quick=true" in (tmp_path / "run" / "tuning.md").read_text()
+        assert "--quick" in (tmp_path / "run" / "tuning.md").read_text()
 
     def test_interrupted_run_goes_on(self, prior, tmp_path, monkeypatch):
         whole, part = tmp_path / "whole", tmp_path / "part"

@@ -14,9 +14,10 @@ from gnclightning.experiments import published
 from gnclightning.experiments.arms.arm import Arm
 from gnclightning.experiments.arms.config import ExperimentConfig
 from gnclightning.experiments.arms.experiment import Experiment, run_program
+from gnclightning.experiments.tables import Table
 
 if TYPE_CHECKING:
-    from gnclightning.experiments.arms.findings import Findings, Table
+    from gnclightning.experiments.arms.findings import Findings
     from gnclightning.experiments.arms.laboratory import Laboratory
     from gnclightning.experiments.arms.results import Result
 
@@ -102,9 +103,7 @@ def _table(
     values: dict[str, dict[str, float]],
     cost: dict[str, dict[str, float]],
     reported: Mapping[str, published.Published],
-) -> "Table":
-    from gnclightning.experiments.arms.findings import Table
-
+) -> Table:
     columns = ["", "PSNR, dB (std)", "SSIM (std)"]
     columns += ["network evaluations", "processor s / image"]
     columns += ["published PSNR", "published SSIM"] if reported else []

@@ -10,8 +10,9 @@ class Arm:
     Attributes:
         name: of the folder and in `results.csv`: lower case, digits, `-`, `_` and `.`.
         title: in tables and figures.
-        settings: `key=value` of `reconstruct.py`, which say what the arm is; users cannot change
-            them. Those that an experiment merely prefers are its defaults, see `Experiment`.
+        settings: `key=value` of `reconstruct.py`, which say what the arm is. Users cannot change
+            them: what an experiment merely prefers is in its defaults, see `Experiment`. Only those
+            of `data.*` may be given by the user all the same, for the arms that leave them open.
     """
 
     name: str

@@ -1,11 +1,16 @@
 """What the figures of the experiments share."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import isnan
+from statistics import fmean
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 
+from gnclightning.experiments.arms.results import Result
 from gnclightning.reconstruction.figures import STYLE
+from gnclightning.reconstruction.records import TraceRow
 
 COLOURS = ("#0b5394", "#cc5500", "#38761d", "#a64d79", "#7f6000", "#45818e", "#666666")
 """One for each arm, in their order."""
@@ -16,3 +21,19 @@ def style() -> Iterator[None]:
     """The style of all figures, those of runs included."""
     with mpl.rc_context(STYLE):
         yield
+
+
+def plot_traces(panel: Axes, results: Sequence[Result], column: str) -> None:
+    """A column of `trace.csv` over the iterations, a curve for each arm: the mean of its images."""
+    for result, colour in zip(results, COLOURS, strict=False):
+        curve = mean_curve(result.trace, column)
+        panel.plot(*zip(*curve, strict=True), color=colour, linewidth=1.3, label=result.arm.title)
+
+
+def mean_curve(trace: Sequence[TraceRow], column: str) -> list[tuple[int, float]]:
+    """Iterations and the mean over the images of their values there; left out where it is NaN."""
+    values: dict[int, list[float]] = {}
+    for row in trace:
+        values.setdefault(int(row.iteration), []).append(getattr(row, column))
+    means = ((iteration, fmean(values[iteration])) for iteration in sorted(values))
+    return [(iteration, mean) for iteration, mean in means if not isnan(mean)]

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from math import isnan
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from gnclightning.experiments.arms.results import Result, ResultRow
+from gnclightning.experiments.tables import Table, number
 from gnclightning.files import replacing, write_csv, write_json
 
 RESULTS, PAGE, SUMMARY = "results.csv", "results.md", "summary.json"
@@ -16,27 +16,6 @@ COLUMNS = (
     *("", "PSNR, dB", "SSIM", "iterations", "network evaluations", "A and A*"),
     *("s / image", "processor s / image"),
 )
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table for readers.
-
-    Attributes:
-        title: above it; "": none.
-        columns: their headings.
-        rows: cells as text.
-    """
-
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-    def lines(self) -> list[str]:
-        """In Markdown."""
-        title = [f"{self.title}:", ""] if self.title else []
-        body = [self.columns, ["---"] * len(self.columns), *self.rows]
-        return [*title, *(f"| {' | '.join(cells)} |" for cells in body)]
 
 
 @dataclass(frozen=True)
@@ -87,11 +66,6 @@ def cells_of(row: ResultRow) -> list[str]:
         number(row.seconds, 2),
         number(row.cpu_seconds, 2),
     ]
-
-
-def number(value: float, digits: int) -> str:
-    """A number of a table; nothing where there is none."""
-    return "" if isnan(value) else f"{value:.{digits}f}"
 
 
 def write_findings(folder: Path, heading: str, command: str, findings: Findings) -> list[str]:

@@ -24,12 +24,12 @@ from gnclightning.experiments.arms.findings import (
     RESULTS,
     SUMMARY,
     Findings,
-    Table,
     write_findings,
 )
 from gnclightning.experiments.arms.results import Result, ResultRow
 from gnclightning.experiments.arms.settings import configure
 from gnclightning.experiments.commands import command
+from gnclightning.experiments.tables import Table
 from gnclightning.experiments.tracking import Columns, Rows, track
 from gnclightning.files import replacing
 from gnclightning.reconstruction.folder import (

@@ -27,7 +27,7 @@ def configure(
     Raises:
         UserError: a setting is unknown or wrong, or one that arms decide.
     """
-    decided = {key for arm in arms for key in arm.keys}
+    decided = {key for arm in arms for key in arm.keys if not key.startswith("data.")}
     if clash := [text for text in given if key_of(text) in decided]:
         raise UserError(
             f"expected settings that the experiment leaves open, got {' '.join(clash)}, which it "

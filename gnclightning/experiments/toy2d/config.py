@@ -1,9 +1,8 @@
 """The schema of the 2D experiment."""
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
 
-from gnclightning.config.common import LoggerConfig
+from gnclightning.config.common import OptionalLoggerConfig
 from gnclightning.config.sections import Section, bounded, within
 
 
@@ -27,14 +26,6 @@ class RunsConfig(Section):
 
 
 @dataclass(kw_only=True)
-class OptionalLoggerConfig(LoggerConfig):
-    """Tracking with Weights & Biases; the files are written in any case."""
-
-    mode: Literal["auto", "online", "offline", "disabled"] = "disabled"
-    """Whether figures and rates are sent; auto: online if logged in to W&B, else offline."""
-
-
-@dataclass(kw_only=True)
 class Toy2DConfig(Section):
     """Reproduce the 2D experiment of the paper (Section 4.1, Fig. 1)."""
 
@@ -42,7 +33,26 @@ class Toy2DConfig(Section):
     """Run folder; what an interrupted run of the same settings has finished there is kept."""
     overwrite: bool = False
     """Whether to begin anew in a run folder that is not empty."""
+    quick: bool = False
+    """Whether to show in seconds how it works, with at most 12 starts along each side, 130
+    iterations and 5 values of t_max; --quick for short. Its numbers are of no use."""
     progress: bool = True
     """Whether to show a progress bar."""
     toy2d: RunsConfig = field(default_factory=RunsConfig)
     logger: OptionalLoggerConfig = field(default_factory=OptionalLoggerConfig)
+
+    @property
+    def runs(self) -> RunsConfig:
+        """What is run."""
+        asked, most = self.toy2d, _QUICK
+        if not self.quick:
+            return asked
+        return replace(
+            asked,
+            starts=min(asked.starts, most.starts),
+            steps=min(asked.steps, most.steps),
+            t_max_count=min(asked.t_max_count, most.t_max_count),
+        )
+
+
+_QUICK = RunsConfig(starts=12, steps=130, t_max_count=5)

@@ -1,7 +1,7 @@
 """From a `Toy2DConfig` to a run folder."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from gnclightning.experiments.toy2d.storage import (
     summarise_study,
     write_summary,
 )
-from gnclightning.experiments.toy2d.tracking import track
+from gnclightning.experiments.tracking import Columns, Rows, track
 from gnclightning.files import replacing
 from gnclightning.reconstruction.folder import CONFIG, choose_folder, probe_folder
 from gnclightning.tracking import check_mode
@@ -42,7 +42,7 @@ def run_experiment(config: Toy2DConfig) -> None:
         UserError: the run folder cannot be used.
         OSError: a file cannot be read or written.
     """
-    begun, settings = time.perf_counter(), config.toy2d
+    begun, settings = time.perf_counter(), config.runs
     check_mode(config.logger.mode)
     folder, results = _open(config)
     minima = find_minima()
@@ -61,7 +61,8 @@ def run_experiment(config: Toy2DConfig) -> None:
     console = Console()
     console.print(f"{folder}: {', '.join(drawn)}, {RATES}, summary.json", highlight=False)
     if config.logger.mode != "disabled":
-        track(config, folder, summary, list(drawn))
+        tables = {method: _columns(summary[method]) for method in PAPER}
+        track("toy2d", config, config.logger, folder, tables, list(drawn))
 
 
 def values_of_t_max(settings: RunsConfig) -> list[float]:
@@ -69,9 +70,14 @@ def values_of_t_max(settings: RunsConfig) -> list[float]:
     return sorted(set(settings.t_max or np.geomspace(1e-2, 10, settings.t_max_count).tolist()))
 
 
+def _columns(rates: Mapping[str, Sequence[float]]) -> tuple[Columns, Rows]:
+    """Rates over t_max as a table."""
+    return list(rates), list(zip(*rates.values(), strict=True))
+
+
 def _open(config: Toy2DConfig) -> tuple[Path, Results]:
     """The run folder, made if need be, and the results that it holds."""
-    settings, folder = config.toy2d, Path(config.output)
+    settings, folder = config.runs, Path(config.output)
     resumed = (folder / RATES).is_file() and not config.overwrite
     if not resumed:
         choose_folder(config.output, config.overwrite)
@@ -104,10 +110,10 @@ def _jobs(
 def _finish(jobs: Sequence[Job], config: Toy2DConfig, folder: Path, results: Results) -> None:
     """Do the jobs; what is finished is saved now and then, and however this ends."""
     total, saved = sum(len(job.t_max) for job in jobs), time.monotonic()
-    work = config.toy2d.starts**2 * config.toy2d.steps
+    work = config.runs.starts**2 * config.runs.steps
     with ProgressBar(total, work, config.progress) as bar:
         try:
-            with closing(perform(jobs, config.toy2d.workers)) as finished:
+            with closing(perform(jobs, config.runs.workers)) as finished:
                 for job, found in finished:
                     for value, rates in zip(job.t_max, found, strict=True):
                         results.add(job.method, value, rates)

@@ -17,6 +17,7 @@ def toy2d(arguments: Sequence[str] | None = None) -> int:
         _run,
         examples=(
             "",
+            "--quick",
             "toy2d.starts=30 toy2d.t_max_count=20 output=runs/quick",
             "toy2d.t_max=[1.5,0.3] toy2d.study=true output=runs/chosen",
         ),

@@ -21,7 +21,7 @@ class TuneConfig(Section):
     """Methods to tune, in this order."""
     quick: bool = False
     """Whether to show in a minute how it works: two phantoms, two values of each setting, few
-    iterations. Its numbers are of no use."""
+    iterations; --quick for short. Its numbers are of no use."""
     phantoms: int = bounded(5, ">= 1")
     """ELLIPSES phantoms of the validation set, the first ones."""
     size: int = bounded(128, ">= 3")

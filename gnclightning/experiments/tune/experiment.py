@@ -1,7 +1,6 @@
 """From a `TuneConfig` to a run folder."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
 from statistics import fmean
@@ -13,6 +12,7 @@ from gnclightning.build_measurement import build_geometry, build_images, build_m
 from gnclightning.build_reconstruction import build_baselines, build_prior
 from gnclightning.config import load_reconstruct_config, save
 from gnclightning.config.baselines import Baseline
+from gnclightning.experiments.commands import command
 from gnclightning.experiments.tune.config import TuneConfig
 from gnclightning.experiments.tune.grids import Point, grids
 from gnclightning.experiments.tune.search import search
@@ -57,7 +57,7 @@ def run_tuning(config: TuneConfig) -> None:
             return score.psnr
 
         best[method] = search(grid, quality)
-        write_tables(scores.folder, scores.scores, best, _command(config))
+        write_tables(scores.folder, scores.scores, best, command("tune", config))
     for method, settings in best.items():
         score = scores.find(method, settings)
         assert score is not None
@@ -146,24 +146,3 @@ def _open(config: TuneConfig, data: dict[str, object]) -> Scores:
     with replacing(folder / CONFIG) as temporary:
         save(config, temporary)
     return scores
-
-
-def _command(config: TuneConfig) -> str:
-    """The command that gives the table again."""
-    changed = _changed(asdict(config), asdict(TuneConfig()))
-    return " ".join(["python -m gnclightning.experiments.tune", *changed])
-
-
-def _changed(given: dict[str, object], default: dict[str, object]) -> list[str]:
-    found: list[str] = []
-    for key, value in given.items():
-        if key in ("output", "overwrite") or value == default[key]:
-            continue
-        if isinstance(value, dict):
-            inner = _changed(value, default[key])  # pyright: ignore[reportArgumentType, reportUnknownArgumentType]
-            found += [f"{key}.{text}" for text in inner]
-        elif isinstance(value, list):
-            found.append(f"{key}=[{','.join(map(str, value))}]")  # pyright: ignore[reportUnknownArgumentType]
-        else:
-            found.append(f"{key}={str(value).lower() if isinstance(value, bool) else value}")
-    return found

@@ -15,7 +15,7 @@ def tune(arguments: Sequence[str] | None = None) -> int:
         TuneConfig,
         partial(load, TuneConfig),
         _run,
-        examples=("", "methods=[tv,diffpir] noise=0.05 output=runs/tune-5", "quick=true"),
+        examples=("", "methods=[tv,diffpir] noise=0.05 output=runs/tune-5", "--quick"),
         interrupted="the points that were tried are kept in the run folder; give the same command "
         "again to go on from there",
     )

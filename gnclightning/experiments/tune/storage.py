@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gnclightning.errors import UserError
+from gnclightning.experiments.tables import Table
 from gnclightning.experiments.tune.grids import Point
 from gnclightning.files import replacing, write_csv, write_json
 
@@ -103,20 +104,17 @@ def write_tables(
     ]
     write_csv(folder / TABLE, COLUMNS, rows)
     chosen = [row for row in rows if row[-1]]
-    lines = ["# Tuning", "", f"`{command}`", "", "Best of each method:", "", *_table(chosen)]
-    lines += ["", "All that was tried:", "", *_table(rows)]
+    lines = ["# Tuning", "", f"`{command}`", "", *_table("Best of each method", chosen).lines()]
+    lines += ["", *_table("All that was tried", rows).lines()]
     with replacing(folder / PAGE) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _table(rows: Sequence[Sequence[Any]]) -> list[str]:
-    lines = [
-        "| method | settings | PSNR, dB | SSIM | network evaluations | A and A* | s / image |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+def _table(title: str, rows: Sequence[Sequence[Any]]) -> Table:
+    columns = ["method", "settings", "PSNR, dB", "SSIM", "network evaluations", "A and A*"]
+    digits = (2, 3, 0, 0, 2)
+    cells = [
+        [method, f"`{text}`", *(f"{value:.{n}f}" for value, n in zip(values, digits, strict=True))]
+        for method, text, *values, _ in rows
     ]
-    for method, text, psnr, ssim, network, projections, seconds, _ in rows:
-        lines.append(
-            f"| {method} | `{text}` | {psnr:.2f} | {ssim:.3f} | {network:.0f} | {projections:.0f} "
-            f"| {seconds:.2f} |"
-        )
-    return lines
+    return Table(title, [*columns, "s / image"], cells)
