@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from gnclightning.config import from_yaml_text
+from gnclightning.config import from_yaml_text, load
 from gnclightning.experiments.toy2d import experiment
 from gnclightning.experiments.toy2d.config import Toy2DConfig
 from gnclightning.experiments.toy2d.methods import study_counts
@@ -103,6 +103,15 @@ class TestFiles:
         logged = Logged(folder)
         names = {key.partition(".")[0] for row in logged.history for key in row}
         assert {"toy2d/alg1", "toy2d/alg2", "toy2d/fig1", "toy2d/study"} <= names
+
+
+def test_quick_runs_are_small_and_keep_what_is_smaller(tmp_path):
+    asked = ("toy2d.t_max=[1.5]", "toy2d.steps=20", "toy2d.workers=1", "progress=false")
+    assert toy2d(["--quick", *asked, f"output={tmp_path / 'run'}"]) == 0
+    found = summary(tmp_path / "run")
+    assert (found["starts"], found["iterations"], found["alg1"]["t_max"]) == (144, 20, [1.5])
+    runs = load(Toy2DConfig, None, ["quick=true"]).runs
+    assert (runs.starts, runs.steps, runs.t_max_count) == (12, 130, 5)
 
 
 class TestResuming:

@@ -17,7 +17,7 @@ from gnclightning.experiments.arms.experiment import Experiment, run_program
 if TYPE_CHECKING:
     from gnclightning.experiments.arms.findings import Findings
     from gnclightning.experiments.arms.laboratory import Laboratory
-    from gnclightning.experiments.arms.results import Result
+    from gnclightning.reconstruction.records import TraceRow
 
 ARMS = (
     Arm("gnc_flow", "Algorithm 1", ("solver.name=gnc_flow",)),
@@ -52,15 +52,15 @@ def conduct(config: Figure2Config, laboratory: "Laboratory") -> "Findings":
         [table_of(results)],
         {"figure2": draw(results)},
         [note],
-        {"convergence": {result.arm.name: _facts(result) for result in results}},
+        {"convergence": {result.arm.name: convergence(result.trace) for result in results}},
     )
 
 
-def _facts(result: "Result") -> dict[str, float | bool]:
-    """What the trace says about descent."""
-    steps = [row for row in result.trace if row.iteration > 0]
+def convergence(trace: "Sequence[TraceRow]") -> dict[str, float | bool]:
+    """What the trace of an arm says about descent, over all images."""
+    steps = [row for row in trace if row.iteration > 0]
     values: dict[str, list[float]] = {}
-    for row in result.trace:
+    for row in trace:
         values.setdefault(row.image, []).append(row.objective)
     rises = [after - before for series in values.values() for before, after in pairwise(series)]
     return {

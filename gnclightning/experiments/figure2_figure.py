@@ -25,7 +25,6 @@ def draw(results: Sequence[Result]) -> Figure:
         for panel, (column, text, scale) in zip(panels, _PANELS, strict=True):
             plot_traces(panel, results, column)
             panel.set(ylabel=text, yscale=scale)
-            panel.set_xscale("symlog", linthresh=10, subs=[])
         panels[2].axhline(0, color="black", linewidth=0.8)
         for panel in panels[2:]:
             panel.set_xlabel("iteration (logarithmic from 10 on)")

@@ -58,8 +58,9 @@ def draw(truth: Image, columns: Sequence[Column], zoom: float) -> Figure:
         side = max(2, round(min(truth.shape[1:]) * _INSET / zoom))
         for number, panels in enumerate(grid):
             corner = busiest(truth[number], side)
+            free = emptiest_corner(truth[number], corner, side)
             for panel, column in zip(panels, shown, strict=True):
-                _draw(panel, column.images[number], corner, side)
+                _draw(panel, column.images[number], corner, side, free)
                 panel.set_xlabel(column.captions[number])
         for panel, column in zip(grid[0], shown, strict=True):
             panel.set_title(column.title)
@@ -82,14 +83,40 @@ def busiest(image: Image, side: int) -> tuple[int, int]:
     return int(row), int(column)
 
 
-def _draw(panel: Axes, image: Image, corner: tuple[int, int], side: int) -> None:
-    """An image with an inset in the corner farthest from what it shows."""
-    rows, columns = image.shape
+def emptiest_corner(image: Image, corner: tuple[int, int], side: int) -> tuple[bool, bool]:
+    """Where an inset hides least: whether that is at the bottom, and whether at the right.
+
+    Args:
+        image: (H, W).
+        corner: first row and column of the square that is enlarged, which is not hidden if there is
+            a corner without it.
+        side: of the square.
+    """
+    rows, columns = (int(np.ceil(_INSET * length)) for length in image.shape)
+    kept = image.astype(np.float64)
     row, column = corner
+    kept[row : row + side, column : column + side] += kept.sum()
+    parts = {
+        (bottom, right): kept[-rows:, :] if bottom else kept[:rows, :]
+        for bottom in (False, True)
+        for right in (False, True)
+    }
+    hidden = {
+        (bottom, right): (part[:, -columns:] if right else part[:, :columns]).sum()
+        for (bottom, right), part in parts.items()
+    }
+    return min(hidden, key=lambda place: hidden[place])
+
+
+def _draw(
+    panel: Axes, image: Image, corner: tuple[int, int], side: int, free: tuple[bool, bool]
+) -> None:
+    """An image with an inset in a free corner."""
+    row, column = corner
+    bottom, right = free
     panel.imshow(image, cmap="gray", vmin=0, vmax=1)
-    left = 0.0 if column + side / 2 > columns / 2 else 1 - _INSET
-    below = 0.0 if row + side / 2 < rows / 2 else 1 - _INSET
-    inset = panel.inset_axes((left, below, _INSET, _INSET))
+    place = (right * (1 - _INSET), (not bottom) * (1 - _INSET), _INSET, _INSET)
+    inset = panel.inset_axes(place)
     inset.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     inset.set(xlim=(column - 0.5, column + side - 0.5), ylim=(row + side - 0.5, row - 0.5))
     panel.indicate_inset_zoom(inset, edgecolor=_EDGE, alpha=1, linewidth=0.8)

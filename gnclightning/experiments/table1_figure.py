@@ -33,6 +33,7 @@ def draw(psnr: Mapping[str, Sequence[Sequence[float]]]) -> Figure:
                     label=title if values is starts[0] else None,
                 )
         panel.set(xlabel="image", ylabel="PSNR (dB), a mark per start", xticks=list(images))
+        panel.set_xlim(0.5, len(images) + 0.5)
         panel.grid(visible=False, axis="x")
         panel.legend(loc="best")
     return figure

@@ -27,7 +27,7 @@ TITLES = {
     "constant": "Algorithm 1, constant step",
     "adaptive": "Algorithm 1, adaptive step",
     "preconditioned": "preconditioned",
-    "preconditioned-10": "preconditioned, few iterations",
+    "preconditioned-10": "preconditioned, few steps",
 }
 QUICK_STEPS = {"constant": 12, "adaptive": 4, "preconditioned": 4, "preconditioned-10": 2}
 GRID = Grid({"step": [2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3, 8e-3]}, {"step": 2**0.5})
@@ -54,7 +54,7 @@ def arms(config: Table2Config, step: float) -> list[Arm]:
     return [
         Arm(
             name,
-            f"{title}, {_steps(name, config)} iterations",
+            title,
             (
                 *more.get(name, ("solver.name=preconditioned",)),
                 f"solver.steps={_steps(name, config)}",

@@ -14,7 +14,6 @@ def draw(results: Sequence[Result]) -> Figure:
         figure = Figure(figsize=(6.4, 3.2), layout="constrained")
         panel = figure.subplots()
         plot_traces(panel, results, "psnr")
-        panel.set(xlabel="iteration", ylabel="PSNR (dB)")
-        panel.set_xscale("log", subs=[])
+        panel.set(xlabel="iteration (logarithmic from 10 on)", ylabel="PSNR (dB)")
         panel.legend(loc="best")
     return figure

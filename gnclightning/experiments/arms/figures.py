@@ -7,6 +7,7 @@ from statistics import fmean
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.ticker import ScalarFormatter
 
 from gnclightning.experiments.arms.results import Result
 from gnclightning.reconstruction.figures import STYLE
@@ -24,10 +25,16 @@ def style() -> Iterator[None]:
 
 
 def plot_traces(panel: Axes, results: Sequence[Result], column: str) -> None:
-    """A column of `trace.csv` over the iterations, a curve for each arm: the mean of its images."""
+    """A column of `trace.csv` over the iterations, a curve for each arm: the mean of its images.
+
+    The axis is logarithmic from iteration 10 on: methods differ in their number of iterations.
+    """
     for result, colour in zip(results, COLOURS, strict=False):
         curve = mean_curve(result.trace, column)
         panel.plot(*zip(*curve, strict=True), color=colour, linewidth=1.3, label=result.arm.title)
+    panel.set_xscale("symlog", linthresh=10, subs=[])
+    panel.set_xlim(left=0)
+    panel.xaxis.set_major_formatter(ScalarFormatter())
 
 
 def mean_curve(trace: Sequence[TraceRow], column: str) -> list[tuple[int, float]]:

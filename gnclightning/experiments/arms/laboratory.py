@@ -2,9 +2,10 @@
 
 import shutil
 import sys
-from collections.abc import Sequence
-from contextlib import redirect_stdout
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, redirect_stdout
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -55,10 +56,18 @@ class Laboratory:
         folder: of the experiment.
         given: settings of the user, for all arms.
         defaults: settings of the experiment that give way to those.
+        begin: prepares the folder; called once, when the settings of the first arms are checked.
     """
 
-    def __init__(self, folder: Path, given: Sequence[str], defaults: Sequence[str]):
+    def __init__(
+        self,
+        folder: Path,
+        given: Sequence[str],
+        defaults: Sequence[str],
+        begin: Callable[[], None],
+    ):
         self._folder, self._given, self._defaults = folder, given, defaults
+        self._begin = cache(begin)
         self._console = Console(stderr=True)
 
     def run(self, arms: Sequence[Arm], later: Sequence[Arm] = ()) -> list[Result]:
@@ -73,6 +82,7 @@ class Laboratory:
                 data can tell. Or the folder of an arm holds another run.
         """
         configs = configure([*arms, *later], self._given, self._defaults)
+        self._begin()
         found: list[Result] = []
         for number, (arm, config) in enumerate(zip(arms, configs, strict=False), start=1):
             folder = self._folder / ARMS / arm.name
@@ -96,13 +106,17 @@ def run_experiment(experiment: Experiment[ConfigT], config: ConfigT) -> None:
     choose_folder(str(folder), config.overwrite)
     if not config.overwrite:
         _check_same(folder, config)
-    probe_folder(folder, _FILE_BYTES)
-    with locked(folder):
-        if config.overwrite:
-            _clear(folder)
-        with replacing(folder / CONFIG) as temporary:
-            save(config, temporary)
-        laboratory = Laboratory(folder, config.settings, experiment.defaults(config))
+    with ExitStack() as stack:
+
+        def begin() -> None:
+            probe_folder(folder, _FILE_BYTES)
+            stack.enter_context(locked(folder))
+            if config.overwrite:
+                _clear(folder)
+            with replacing(folder / CONFIG) as temporary:
+                save(config, temporary)
+
+        laboratory = Laboratory(folder, config.settings, experiment.defaults(config), begin)
         findings = experiment.conduct(config, laboratory)
         again = command(experiment.name, config, GATHERED)
         figures = write_findings(folder, experiment.heading, again, findings)
@@ -117,7 +131,10 @@ def run_experiment(experiment: Experiment[ConfigT], config: ConfigT) -> None:
 
 
 def _check_same(folder: Path, config: ExperimentConfig) -> None:
-    """Raise `UserError` if a folder holds an experiment with other settings."""
+    """Raise `UserError` if a folder holds an experiment with other settings.
+
+    One of which no arm has begun does not count: its prior or data may have been mistaken.
+    """
     if not (folder / CONFIG).is_file():
         return
     try:
@@ -127,6 +144,8 @@ def _check_same(folder: Path, config: ExperimentConfig) -> None:
             f"expected the settings of this experiment in {folder / CONFIG}, got others "
             f"({error}): {CHOOSE.removeprefix('or ')}, or give overwrite=true to begin anew"
         ) from error
+    if not _begun(folder):
+        return
     old, new = _content(before), _content(config)
     keys = [key for key in new | old if old.get(key) != new.get(key)]
     shown = {key: f"{new.get(key, 'null')} (before: {old.get(key, 'null')})" for key in keys}
@@ -144,10 +163,15 @@ def _content(config: ExperimentConfig) -> dict[str, Any]:
     }
 
 
+def _begun(folder: Path) -> list[Path]:
+    """The folders of the arms that have begun."""
+    return [path.parent for path in (folder / ARMS).glob(f"*/{CONFIG}")]
+
+
 def _clear(folder: Path) -> None:
     """Remove what an earlier experiment left."""
-    for arm in (folder / ARMS).glob(f"*/{CONFIG}"):
-        shutil.rmtree(arm.parent)
+    for arm in _begun(folder):
+        shutil.rmtree(arm)
     for name in (RESULTS, PAGE, SUMMARY):
         (folder / name).unlink(missing_ok=True)
 
@@ -160,9 +184,11 @@ def _show(findings: Findings, files: Sequence[str], folder: Path) -> None:
 
 
 def _on_screen(table: Table) -> ScreenTable:
-    shown = ScreenTable(box=box.SIMPLE, title=table.title or None)
-    for number, column in enumerate(table.columns):
-        shown.add_column(column, justify="left" if number == 0 else "right")
+    # Without padding all columns fit a terminal of 80 characters.
+    shown = ScreenTable(box=box.SIMPLE, title=table.title or None, padding=0, pad_edge=False)
+    for number, (column, *cells) in enumerate(zip(table.columns, *table.rows, strict=True)):
+        longest = max(len(word) for text in (column, *cells) for word in text.split())
+        shown.add_column(column, justify="left" if number == 0 else "right", min_width=longest)
     for row in table.rows:
         shown.add_row(*row)
     return shown
