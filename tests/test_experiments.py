@@ -22,6 +22,7 @@ from gnclightning.experiments.figure3 import figure3
 from gnclightning.experiments.figure3_figure import busiest, emptiest_corner
 from gnclightning.experiments.table1 import table1
 from gnclightning.experiments.table2 import table2
+from gnclightning.reconstruction import figures
 from gnclightning.reconstruction.records import TraceRow
 from run_folders import arrays, table
 from wandb_files import Logged
@@ -39,6 +40,14 @@ def words(prior: Path, folder: Path, *more: str) -> list[str]:
     """Arguments of a quick run with an untrained prior."""
     small = ("--quick", "data.size=32", "geometry.angles=20", "device=cpu", "progress=false")
     return [*small, f"prior.path={prior}", f"output={folder}", *more]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def plain_arms():
+    """Arms without figures of their own, which take most of a small run's time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "draw", lambda results: {})
+        yield
 
 
 @pytest.fixture(scope="module")
