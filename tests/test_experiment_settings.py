@@ -68,7 +68,7 @@ def test_published_numbers_stand_beside_comparable_ones_only(given, expected):
 
 
 def test_the_command_repeats_the_settings():
-    given = ["starts=3", "data.path=my scans/a.npy", "methods=[fbp,tv]", "seed=1", "quick=true"]
+    given = ["starts=3", "data.path=my scans/ä😀.npy", "methods=[fbp,tv]", "seed=1", "quick=true"]
     config = load(Table1Config, None, gather(Table1Config, [*given, "output=x"]))
     assert config.settings == given[1:4]
     text = command("table1", config, "settings")

@@ -43,4 +43,4 @@ def gather(schema: type[ExperimentConfig], words: Sequence[str]) -> list[str]:
             "got a list: leave settings= out"
         )
     gathered = [word for word in words if word not in kept]
-    return [*kept, f"{GATHERED}={json.dumps(gathered)}"] if gathered else kept
+    return [*kept, f"{GATHERED}={json.dumps(gathered, ensure_ascii=False)}"] if gathered else kept
