@@ -7,7 +7,7 @@ from statistics import fmean
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.ticker import ScalarFormatter
+from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
 from gnclightning.experiments.arms.results import Result
 from gnclightning.reconstruction.figures import STYLE
@@ -15,6 +15,7 @@ from gnclightning.reconstruction.records import TraceRow
 
 COLOURS = ("#0b5394", "#cc5500", "#38761d", "#a64d79", "#7f6000", "#45818e", "#666666")
 """One for each arm, in their order."""
+_ITERATIONS = (0, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
 @contextmanager
@@ -32,8 +33,10 @@ def plot_traces(panel: Axes, results: Sequence[Result], column: str) -> None:
     for result, colour in zip(results, COLOURS, strict=False):
         curve = mean_curve(result.trace, column)
         panel.plot(*zip(*curve, strict=True), color=colour, linewidth=1.3, label=result.arm.title)
-    panel.set_xscale("symlog", linthresh=10, subs=[])
+    panel.set_xscale("symlog", linthresh=10, linscale=0.6)
     panel.set_xlim(left=0)
+    panel.xaxis.set_major_locator(FixedLocator(_ITERATIONS))
+    panel.xaxis.set_minor_locator(NullLocator())
     panel.xaxis.set_major_formatter(ScalarFormatter())
 
 
