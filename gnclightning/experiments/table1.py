@@ -105,7 +105,7 @@ def _table(
     reported: Mapping[str, published.Published],
 ) -> Table:
     columns = ["", "PSNR, dB (std)", "SSIM (std)"]
-    columns += ["network evaluations", "processor s / image"]
+    columns += ["network evals", "CPU s"]
     columns += ["published PSNR", "published SSIM"] if reported else []
     rows: list[list[str]] = []
     for method, title in METHODS.items():

@@ -13,8 +13,8 @@ from gnclightning.files import replacing, write_csv, write_json
 
 RESULTS, PAGE, SUMMARY = "results.csv", "results.md", "summary.json"
 COLUMNS = (
-    *("", "PSNR, dB", "SSIM", "iterations", "network evaluations", "A and A*"),
-    *("s / image", "processor s / image"),
+    *("", "PSNR, dB", "SSIM", "iterations", "network evals", "A and A*"),
+    *("seconds", "CPU s"),
 )
 
 
@@ -86,7 +86,7 @@ def write_findings(folder: Path, heading: str, command: str, findings: Findings)
             figure.savefig(temporary)
     write_csv(folder / RESULTS, ResultRow._fields, findings.rows)
     measured = _measured(findings.results)
-    lines = [f"# {heading}", "", f"`{command}`", "", f"Measured {measured}.", ""]
+    lines = [f"# {heading}", "", f"`{command}`", "", f"Measured {measured}; times of an image.", ""]
     for note in findings.notes:
         lines += [note, ""]
     for table in findings.tables:

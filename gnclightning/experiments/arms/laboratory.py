@@ -187,8 +187,9 @@ def _on_screen(table: Table) -> ScreenTable:
     # Without padding all columns fit a terminal of 80 characters.
     shown = ScreenTable(box=box.SIMPLE, title=table.title or None, padding=0, pad_edge=False)
     for number, (column, *cells) in enumerate(zip(table.columns, *table.rows, strict=True)):
-        longest = max(len(word) for text in (column, *cells) for word in text.split())
-        shown.add_column(column, justify="left" if number == 0 else "right", min_width=longest)
+        longest = max((len(word) for text in cells for word in text.split()), default=0)
+        side = "left" if number == 0 else "right"
+        shown.add_column(column, justify=side, overflow="fold", min_width=longest)
     for row in table.rows:
         shown.add_row(*row)
     return shown
