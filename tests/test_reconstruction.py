@@ -77,7 +77,7 @@ class TestContract:
         header = (folder / "metrics.csv").read_text().partition("\n")[0]
         assert header == (
             "image,method,psnr,ssim,iterations,network_evaluations,operator_evaluations,"
-            "seconds,status,alpha,cpu_seconds"
+            "seconds,status,residual,alpha,cpu_seconds"
         )
         rows = table(folder / "metrics.csv")
         assert [(r["image"], r["method"]) for r in rows] == [(n, m) for n in NAMES for m in METHODS]

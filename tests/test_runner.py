@@ -120,7 +120,7 @@ class TestRunner:
                 return super().__call__(measured, callback)
 
         recorder = Recorder()
-        run_batches([batch], [Waiting(batch.truth), Working(batch.truth)], [recorder])
+        run_batches([batch], OPERATOR, [Waiting(batch.truth), Working(batch.truth)], [recorder])
         waited, worked = (m.metrics[0] for m in recorder.results[0].methods)
         assert COUNT * waited.seconds > 0.29 > 0.15 > COUNT * waited.cpu_seconds
         assert COUNT * worked.cpu_seconds > 0.29

@@ -185,6 +185,7 @@ def _applied(
     watch.go()
     outcome = method(batch, callback)
     watch.halt()
+
     def result(name: str, outcome: Outcome, trace: list[TraceRow]) -> MethodResult:
         metrics = _metrics_rows(name, batch, operator, outcome, watch)
         return _result(name, outcome, metrics, trace)
