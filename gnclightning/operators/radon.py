@@ -1,12 +1,13 @@
 """Native Radon transform as a sparse matrix.
 
 The weights of `joseph.footprint` are listed ray by ray, which gives the matrix of A, and pixel by
-pixel, which gives that of its transpose.
+pixel, which gives that of its transpose; both of a part of the scan, which symmetries make whole
+(`reduction`).
 """
 
 import functools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Literal
 
 import torch
@@ -15,11 +16,14 @@ from torch import Tensor
 from gnclightning.operators.geometry import ALL, PlanarGeometry
 from gnclightning.operators.joseph import expected_entries, footprint
 from gnclightning.operators.projector import Projector
+from gnclightning.operators.reduction import reduction
 from gnclightning.operators.sparse import Rows, pointers
 
 _ENTRY_LIMIT = 2**30  # row pointers are 32-bit, however much memory there is
 _SHARE_AT_ONCE = 16  # of the matrices that would fit memory, computed at a time where not all fit
 _CHUNK = 2**18  # weights worked on at a time: few enough to stay in a processor's cache
+_CACHE = 2**24  # bytes of the images that a processor multiplies with at a time
+_Shape = tuple[int, ...]
 _Name = Literal["forward", "adjoint"]
 _Piece = tuple[Tensor, Tensor, Tensor]  # entries per row, their columns, their values
 
@@ -39,6 +43,9 @@ class Radon(Projector):
         UserError: if `dtype` is another, or an input has the wrong shape, dtype or device.
     """
 
+    _slots: Tensor
+    _rays: Tensor
+
     def __init__(
         self,
         geometry: PlanarGeometry,
@@ -47,11 +54,16 @@ class Radon(Projector):
     ) -> None:
         super().__init__(geometry, dtype)
         self._built_dtype = dtype
-        angle_count = len(geometry.angles)
+        self._reduction = reduction(geometry)
+        self.register_buffer("_slots", self._reduction.slots, persistent=False)
+        self.register_buffer("_rays", self._reduction.rays, persistent=False)
+        part = self._reduction.part
+        angle_count = len(part.angles)
         entry_limit = _ENTRY_LIMIT
         if memory_limit is not None:
             entry_limit = min(entry_limit, memory_limit // (2 * (4 + dtype.itemsize)))
-        entries = expected_entries(geometry)
+        share = math.prod(part.range_shape) / math.prod(geometry.range_shape)
+        entries = share * expected_entries(geometry)
         self._stored = entries <= entry_limit
         # Computing takes several times the memory of what is computed.
         at_once = int(entry_limit / _SHARE_AT_ONCE / entries * angle_count)
@@ -66,17 +78,44 @@ class Radon(Projector):
                     self.register_buffer(f"_{name}_{field}", tensor, persistent=False)
 
     def _matvec(self, x: Tensor) -> Tensor:
-        columns = x.reshape(-1, math.prod(self.domain_shape)).T.contiguous()
-        parts = [self._matrix("forward", block).times(columns) for block in self._blocks]
-        return torch.cat(parts).T.reshape(*x.shape[:-2], *self.range_shape)
+        return self._in_batches(self._project, x, self.domain_shape, self.range_shape)
 
     def _rmatvec(self, y: Tensor) -> Tensor:
-        columns = y.reshape(-1, *self.range_shape).movedim(0, -1)
+        return self._in_batches(self._back_project, y, self.range_shape, self.domain_shape)
+
+    def _in_batches(
+        self, apply: Callable[[Tensor], Tensor], x: Tensor, given: _Shape, wanted: _Shape
+    ) -> Tensor:
+        """Apply to as many images at a time as fit the processor's caches."""
+        images = x.reshape(-1, *given)
+        count = step = max(1, len(images))
+        if x.device.type == "cpu" and self._stored:
+            size = math.prod(self.domain_shape) * self._reduction.versions * x.itemsize
+            step = max(1, _CACHE // size)
+        parts = [apply(images[i : i + step]) for i in range(0, count, step)]
+        joined = torch.cat(parts) if len(parts) > 1 else parts[0]
+        return joined.reshape(*x.shape[: -len(given)], *wanted)
+
+    def _project(self, images: Tensor) -> Tensor:
+        """(B, rows, columns) -> (B, angles, detectors)."""
+        versions = self._reduction.spread(images.movedim(0, -1).contiguous())
+        columns = versions.flatten(0, 1)
+        parts = [self._matrix("forward", block).times(columns) for block in self._blocks]
+        seen = torch.cat(parts) if len(parts) > 1 else parts[0]
+        seen = seen.reshape(len(self._rays), -1).index_select(0, self._slots)
+        return seen.T.reshape(-1, *self.range_shape)
+
+    def _back_project(self, sinograms: Tensor) -> Tensor:
+        """(B, angles, detectors) -> (B, rows, columns)."""
+        rays = torch.nn.functional.pad(sinograms.flatten(1).T, (0, 0, 0, 1))
+        wanted = rays.index_select(0, self._rays)
+        wanted = wanted.reshape(*self._reduction.part.range_shape, -1)
         parts = (
-            self._matrix("adjoint", block).times(columns[block].flatten(0, 1).contiguous())
+            self._matrix("adjoint", block).times(wanted[block].flatten(0, 1))
             for block in self._blocks
         )
-        return functools.reduce(torch.add, parts).T.reshape(*y.shape[:-2], *self.domain_shape)
+        seen = functools.reduce(torch.add, parts).reshape(*self.domain_shape, -1)
+        return self._reduction.gather(seen).movedim(-1, 0).contiguous()
 
     def _matrix(self, name: _Name, angles: slice) -> Rows:
         if self._stored:
@@ -86,7 +125,7 @@ class Radon(Projector):
 
     def _compute(self, name: _Name, angles: slice) -> Rows:
         pieces = _by_ray if name == "forward" else _by_pixel
-        return _assemble(pieces(self.geometry, angles, self.device), self._built_dtype)
+        return _assemble(pieces(self._reduction.part, angles, self.device), self._built_dtype)
 
 
 def _by_ray(geometry: PlanarGeometry, angles: slice, device: torch.device) -> Iterator[_Piece]:

@@ -7,6 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+_MANY = 16
+"""Columns from which on PyTorch's sparse product is slower than its bags of embeddings."""
+
 
 class Rows(NamedTuple):
     """A matrix in compressed sparse rows: row pointers, column indices, values."""
@@ -17,9 +20,22 @@ class Rows(NamedTuple):
 
     def times(self, x: Tensor) -> Tensor:
         """Multiply with dense columns, (columns, n) -> (rows, n)."""
+        if x.device.type == "cpu" and x.dtype == torch.float32 and x.shape[1] >= _MANY:
+            return self._bags(x)
         _use_up_sparse_warnings()
         with torch.autocast(x.device.type, enabled=False):  # no sparse products in bfloat16
             return _csr(self, len(x)) @ x
+
+    def _bags(self, x: Tensor) -> Tensor:
+        """Rows as bags of embeddings with weights: the same sums by a vectorised kernel."""
+        return torch.nn.functional.embedding_bag(
+            self.columns,
+            x,
+            self.pointers,
+            mode="sum",
+            per_sample_weights=self.values,
+            include_last_offset=True,
+        )
 
     def transposed(self, column_count: int) -> "Rows":
         """The transpose, entry by entry; `column_count` is how many columns this matrix has."""
