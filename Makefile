@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow test-deepinv lint weights clean
+.PHONY: demo test test-slow test-deepinv lint weights bench bench-gpu clean
 
 # torch comes first, in the constrained version: what comes after it finds it installed and pulls no
 # other build.
@@ -36,6 +36,21 @@ $(DEEPINV)/.installed: pyproject.toml constraints.txt
 
 test-deepinv: $(DEEPINV)/.installed
 	$(DEEPINV)/bin/python -m pytest -m deepinv
+
+# Writes docs/benchmarks.md. THREADS=2 measures two threads, in wall time, beside what is there.
+THREADS ?= 1
+$(VENV)/.bench: $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
+	touch $@
+
+bench: $(VENV)/.bench
+	$(BIN)/python benchmarks/bench.py run --threads $(THREADS)
+	$(BIN)/python benchmarks/bench.py table
+
+# Needs a CUDA device and a build of PyTorch for it; stops where there is none.
+bench-gpu: $(VENV)/.bench
+	$(BIN)/python benchmarks/bench.py run --device cuda
+	$(BIN)/python benchmarks/bench.py table
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -62,9 +62,9 @@ def row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def write_section(section: str, lines: Iterable[str]) -> None:
-    """Replace what stands between the markers of a section of the page."""
+def write_section(section: str, lines: Iterable[str], page: Path = PAGE) -> None:
+    """Replace what stands between the markers of a section of a page."""
     begin, end = f"<!-- begin {section} -->", f"<!-- end {section} -->"
-    before, rest = PAGE.read_text().split(begin)
+    before, rest = page.read_text().split(begin)
     after = rest.split(end)[1]
-    PAGE.write_text(f"{before}{begin}\n" + "\n".join(lines) + f"\n{end}{after}")
+    page.write_text(f"{before}{begin}\n" + "\n".join(lines) + f"\n{end}{after}")

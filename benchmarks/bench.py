@@ -1,0 +1,163 @@
+"""Runs the benchmarks in `benchmarks/suite` and writes docs/benchmarks.md.
+
+    python benchmarks/bench.py run [--threads 2]      # make bench [THREADS=2]
+    python benchmarks/bench.py run --device cuda      # make bench-gpu
+    python benchmarks/bench.py table                  # docs/results/bench-*.json -> the page
+
+The suite (pytest-benchmark) is run several times, each time in a process of its own, and the median
+of these passes counts; ratios are taken within a pass. One thread is timed in processor time, which
+other programs disturb little, several threads and GPUs in wall time. Then, once: how many
+iterations reach 33.2 dB, the throughput with so many, and the memory of 512 x 512 pixels with 720
+angles.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from bench_tables import PAGE, sections
+from kept import keep, reconstruct, write_section
+from throughput import in_own_process
+from training import in_process
+
+from gnclightning.operators import ParallelBeam2D, Radon
+from gnclightning.training.monitoring import peak_memory
+
+ROOT = Path(__file__).parents[1]
+QUALITY, STEPS = 33.2, (4, 6, 8, 10, 12, 16, 20)
+BATCH = 16
+
+
+def one_pass(given: argparse.Namespace) -> list[dict[str, Any]]:
+    """Every benchmark of the suite once: what it is about, and the median of its rounds."""
+    timed = given.device == "cpu" and given.threads == 1
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.json"
+        command = [
+            *(sys.executable, "-m", "pytest", "benchmarks/suite", "--quiet"),
+            *("-p", "no:xdist", "-p", "no:cacheprovider"),
+            *("--override-ini=addopts=", "--override-ini=python_files=bench_*.py"),
+            *("--override-ini=filterwarnings=default", f"--device={given.device}"),
+            *(f"--benchmark-json={report}", "--benchmark-quiet"),
+            f"--benchmark-timer=time.{'process_time' if timed else 'perf_counter'}",
+            *(["--tiny"] if given.tiny else []),
+            *(["-k", given.only] if given.only else []),
+        ]
+        paths = os.pathsep.join(str(path) for path in (ROOT, ROOT / "benchmarks"))
+        environment = os.environ | {"OMP_NUM_THREADS": str(given.threads), "PYTHONPATH": paths}
+        subprocess.run(command, cwd=ROOT, env=environment, check=True)
+        found = json.loads(report.read_text())["benchmarks"]
+    return [
+        {
+            "test": entry["name"].partition("[")[0].removeprefix("test_"),
+            **entry["extra_info"],
+            "seconds": entry["stats"]["median"],
+        }
+        for entry in found
+    ]
+
+
+def merged(passes: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """One row for each benchmark, with its seconds in each pass."""
+    return [
+        {**rows[0], "seconds": [row["seconds"] for row in rows]}
+        for rows in zip(*passes, strict=True)
+    ]
+
+
+def to_quality(given: argparse.Namespace) -> list[dict[str, float]]:
+    """PSNR after more and more iterations, until 33.2 dB are reached."""
+    rows: list[dict[str, float]] = []
+    for steps in STEPS:
+        settings = [
+            *(f"data.count={BATCH}", f"batch_size={BATCH}", "methods=[]"),
+            *(f"solver.steps={steps}", f"device={given.device}"),
+        ]
+        found = reconstruct(settings, Path("runs/bench"))["methods"]["preconditioned"]
+        values = {key: found[key]["mean"] for key in ("psnr", "ssim", "seconds")}
+        rows.append({"steps": steps, **values})
+        if values["psnr"] >= QUALITY:
+            break
+    return rows
+
+
+def large(device: str) -> dict[str, float]:
+    """Build the operator of 512 x 512 pixels and 720 angles, project and back-project."""
+    idle = peak_memory(torch.device(device))
+    begun = time.process_time()
+    operator = Radon(ParallelBeam2D.for_image(512, 720)).to(device)
+    built = time.process_time() - begun
+    operator.adjoint(operator(torch.rand(1, 1, 512, 512, device=device)))
+    peak = peak_memory(torch.device(device))
+    return {"build": built, "peak_memory": peak, "idle_memory": idle}
+
+
+def run(given: argparse.Namespace) -> None:
+    """Measure everything and keep it."""
+    if given.device == "cuda" and not torch.cuda.is_available():
+        raise SystemExit("expected a CUDA device, found none: nothing was measured")
+    torch.set_num_threads(given.threads)
+    passes: list[list[dict[str, Any]]] = []
+    loads: list[float] = []
+    for _ in range(given.passes):
+        loads.append(os.getloadavg()[0])
+        passes.append(one_pass(given))
+    result: dict[str, Any] = {"rows": merged(passes), "load": loads, "threads": given.threads}
+    if not (given.tiny or given.only):
+        result["quality"] = to_quality(given)
+        steps = int(result["quality"][-1]["steps"])
+        if given.device == "cpu" and given.threads == 1:
+            asked = argparse.Namespace(count=BATCH, steps=steps, prior="ellipses-128", size=128)
+            result["throughput"] = in_own_process(asked, BATCH)
+        result["large"] = in_process(large, given.device)
+    result["load"].append(os.getloadavg()[0])
+    name = given.name or f"bench-{given.device}" + (
+        f"-{given.threads}" if given.device == "cpu" else ""
+    )
+    words = ["python", "benchmarks/bench.py", *sys.argv[1:]]
+    keep(name, result, " ".join(words), hardware(given))
+
+
+def hardware(given: argparse.Namespace) -> str:
+    """What is measured, in words."""
+    if given.device == "cuda":
+        return torch.cuda.get_device_name()
+    lines = (
+        Path("/proc/cpuinfo").read_text().splitlines() if os.path.exists("/proc/cpuinfo") else []
+    )
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    threads = f"{given.threads} thread" + ("s" if given.threads > 1 else "")
+    return f"{names[0] if names else 'CPU'}, {os.cpu_count()} cores, {threads}"
+
+
+def table() -> None:
+    """Write the sections of the page for all kept results."""
+    for name, lines in sections().items():
+        write_section(name, lines, PAGE)
+
+
+def main() -> None:
+    """Dispatch."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    runner = commands.add_parser("run")
+    runner.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    runner.add_argument("--threads", type=int, default=1)
+    runner.add_argument("--passes", type=int, default=3)
+    runner.add_argument("--only", help="benchmarks whose names hold this; nothing else")
+    runner.add_argument("--name", help="of the kept result, in place of bench-DEVICE-THREADS")
+    runner.add_argument("--tiny", action="store_true", help="only try whether all works")
+    commands.add_parser("table")
+    given = parser.parse_args()
+    run(given) if given.command == "run" else table()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,227 @@
+"""Tables of docs/benchmarks.md from what `bench.py` has kept."""
+
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from kept import RESULTS, header, load, row
+
+PAGE = Path("docs/benchmarks.md")
+NAMES = ("bench-cpu-1", "bench-cpu-2", "bench-cuda")
+OTHERS = ("ASTRA linear", "ASTRA line", "ASTRA strip", "scikit-image", "deepinv")
+Rows = list[dict[str, Any]]
+
+
+def sections() -> dict[str, list[str]]:
+    """The lines of each section whose result is kept."""
+    known = {name: load(name) for name in NAMES if (RESULTS / f"{name}.json").is_file()}
+    return {name: section(result) for name, result in known.items() if result}
+
+
+def section(result: dict[str, Any]) -> list[str]:
+    """All tables of one run."""
+    rows: Rows = result["rows"]
+    low, high = min(result["load"]), max(result["load"])
+    passes = len(rows[0]["seconds"])
+    lines = [
+        f"`{result['reproduce']}`, {result['hardware']}, {result['date']}, load average {low:.1f} "
+        f"to {high:.1f} (1 is one busy core), medians of {passes} passes.",
+    ]
+    makers: list[Callable[[Rows], list[str]]] = [projector, building, solver, network, others]
+    for make in makers:
+        lines += ["", *make(rows)]
+    return lines + quality(result)
+
+
+def seconds(rows: Rows, test: str, **wanted: Any) -> list[float] | None:
+    """Seconds of a benchmark in each pass; None if it was not run."""
+    for entry in rows:
+        if entry["test"] == test and all(entry.get(key) == wanted[key] for key in wanted):
+            return entry["seconds"]
+    return None
+
+
+def ratio(slow: list[float] | None, fast: list[float] | None, images: int = 1) -> float | None:
+    """How much faster `fast` is, for that many images in a call; the median over passes."""
+    if slow is None or fast is None:
+        return None
+    return statistics.median(images * a / b for a, b in zip(slow, fast, strict=True))
+
+
+def number(value: float | None, form: str = ".3g") -> str:
+    """A cell; empty for what is not known."""
+    return "" if value is None else f"{value:{form}}"
+
+
+def per_image(found: list[float] | None, images: int = 1) -> str:
+    """Milliseconds for an image."""
+    return number(None if found is None else 1e3 * statistics.median(found) / images)
+
+
+def projector(rows: Rows) -> list[str]:
+    """Everyone's projections beside the time in which memory can be read."""
+    stream = next(entry for entry in rows if entry["test"] == "stream")
+    rate = stream["bytes"] / statistics.median(stream["seconds"])
+    lines = [
+        f"Projector, 60 angles, milliseconds per image. Memory is read at {rate / 1e9:.1f} GB/s, "
+        "which bounds a product with the whole matrix (8 bytes per weight) from below.",
+        "",
+        *header(
+            [
+                *("pixels", "batch", "", "native", "whole matrix, PyTorch", *OTHERS),
+                *("ASTRA linear / native", "bound, batch 1", "native / bound"),
+            ]
+        ),
+    ]
+    for entry in rows:
+        if entry["test"] != "batched" or entry["who"] != "native":
+            continue
+        size, batch, way = entry["size"], entry["batch"], entry["way"]
+        whole = seconds(rows, "batched", who="whole matrix", size=size, batch=batch, way=way)
+        single = {who: seconds(rows, "one_image", who=who, size=size, way=way) for who in OTHERS}
+        matrix = next(e for e in rows if e["test"] == "build" and e["size"] == size)["whole"] / 2
+        bound = matrix / rate if batch == 1 else None
+        own = statistics.median(entry["seconds"])
+        lines.append(
+            row(
+                [
+                    *(str(size), str(batch), way, per_image(entry["seconds"], batch)),
+                    per_image(whole, batch),
+                    *(per_image(found) for found in single.values()),
+                    number(ratio(single["ASTRA linear"], entry["seconds"], batch)),
+                    number(bound and 1e3 * bound),
+                    number(bound and own / bound),
+                ]
+            )
+        )
+    missing = [who for who in OTHERS if seconds(rows, "one_image", who=who) is None]
+    if missing:
+        lines += ["", f"Not measured, as they could not be installed here: {', '.join(missing)}."]
+    return lines
+
+
+def building(rows: Rows) -> list[str]:
+    """Time to build the operator, and what it holds."""
+    lines = header(["pixels", "built in, s", "held, MB", "whole matrices, MB"])
+    for entry in rows:
+        if entry["test"] == "build":
+            held, whole = (f"{entry[key] / 1e6:.1f}" for key in ("bytes", "whole"))
+            built = number(statistics.median(entry["seconds"]))
+            lines.append(row([str(entry["size"]), built, held, whole]))
+    return lines
+
+
+def solver(rows: Rows) -> list[str]:
+    """Algorithm 1, our evaluations beside the published ones."""
+    lines = [
+        "Algorithm 1 with the published evaluation pattern (`benchmarks/published.py`) and with "
+        "ours, same network, same iterates:",
+        "",
+        *header(
+            [
+                *("batch", "", "s / image and iteration", "scores / iteration"),
+                *("energies alone / iteration", "ours is faster by"),
+            ]
+        ),
+    ]
+    for entry in rows:
+        if entry["test"] != "algorithm_1":
+            continue
+        total = entry["batch"] * entry["iterations"]
+        ours = seconds(rows, "algorithm_1", who="ours", batch=entry["batch"])
+        lines.append(
+            row(
+                [
+                    *(str(entry["batch"]), entry["who"]),
+                    number(statistics.median(entry["seconds"]) / total),
+                    *(number(entry[key] / total) for key in ("gradients", "energies")),
+                    "" if entry["who"] == "ours" else number(ratio(entry["seconds"], ours)),
+                ]
+            )
+        )
+    return lines
+
+
+def network(rows: Rows) -> list[str]:
+    """The network and its derivatives, and the share of what the machine can compute."""
+    peaks = {
+        entry["precision"]: entry["operations"] / statistics.median(entry["seconds"])
+        for entry in rows
+        if entry["test"] == "peak"
+    }
+    lines = [
+        "Network (shipped, 128x128, channels last); peak is a product of 2048x2048 matrices: "
+        + ", ".join(f"{rate / 1e9:.0f} GFLOP/s in {name}" for name, rate in peaks.items())
+        + ".",
+        "",
+        *header(["", "batch", "precision", "ms / image", "GFLOP / image", "share of peak"]),
+    ]
+    for entry in rows:
+        if entry["test"] == "network":
+            batch, found = entry["batch"], statistics.median(entry["seconds"])
+            share = entry["operations"] / found / peaks[entry["precision"]]
+            lines.append(
+                row(
+                    [
+                        *(entry["what"], str(batch), entry["precision"]),
+                        per_image(entry["seconds"], batch),
+                        number(entry["operations"] / batch / 1e9),
+                        f"{100 * share:.0f} %",
+                    ]
+                )
+            )
+    return lines
+
+
+def others(rows: Rows) -> list[str]:
+    """Training, data, the 2D experiment."""
+    lines = header(["", "measured"])
+    for entry in rows:
+        found = statistics.median(entry["seconds"])
+        if entry["test"] == "training_step":
+            rate = f"{entry['images'] / found:.3g} images / s"
+            lines.append(row([f"training step, {entry['kind']}, bfloat16, batch 8", rate]))
+        elif entry["test"] == "phantoms":
+            lines.append(row(["phantoms, generated", f"{entry['images'] / found:.3g} images / s"]))
+        elif entry["test"] == "toy2d":
+            cost = 1e9 * found / entry["iterations"] / entry["starts"]
+            lines.append(
+                row([f"2D experiment, {entry['method']}", f"{cost:.3g} ns / iteration and start"])
+            )
+        elif entry["test"] == "many_angles":
+            text = f"{1e3 * found:.3g} ms, {entry['bytes'] / 1e6:.0f} MB held"
+            lines.append(row(["A*A of an image, 512x512, 720 angles", text]))
+    return lines
+
+
+def quality(result: dict[str, Any]) -> list[str]:
+    """Iterations, time and memory to the published quality; the largest operator."""
+    lines: list[str] = []
+    if found := result.get("quality"):
+        lines += [
+            "",
+            "Quality over iterations (`preconditioned`, 16 test phantoms in one batch, wall time):",
+            "",
+            *header(["iterations", "PSNR, dB", "SSIM", "s / image"]),
+        ]
+        for entry in found:
+            values = [f"{entry['psnr']:.2f}", f"{entry['ssim']:.3f}", f"{entry['seconds']:.2f}"]
+            lines.append(row([str(entry["steps"]), *values]))
+    if found := result.get("throughput"):
+        rate = found["images_per_minute"]
+        shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in found["shares"].items())
+        lines += [
+            "",
+            f"With so many iterations in batches of 16: {rate:.1f} images per minute, "
+            f"{60 / rate:.2f} s per image in processor time ({shares}), "
+            f"{found['peak_memory_mb']} MB at the peak.",
+        ]
+    if found := result.get("large"):
+        lines += [
+            "",
+            f"512x512 pixels, 720 angles: built in {found['build']:.1f} s, "
+            f"{found['peak_memory'] / 1e9:.2f} GB at the peak of building, projecting and "
+            f"back-projecting, {found['idle_memory'] / 1e9:.2f} GB of it before.",
+        ]
+    return lines

@@ -1,0 +1,87 @@
+"""Algorithm 1: our evaluations beside the published pattern, with the same network and results."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from published import Published
+from torch import Tensor
+
+from gnclightning.data.ellipses import phantoms
+from gnclightning.objectives import Alpha, GraduatedObjective
+from gnclightning.operators import ParallelBeam2D, Radon, add_noise
+from gnclightning.priors import NetworkEnergy, load_prior
+from gnclightning.solvers import (
+    Armijo,
+    BarzilaiBorweinFirstStep,
+    gnc_flow,
+    log_schedule,
+    solve,
+)
+
+T_MAX, T_MIN, STEPS, GAIN = 0.1, 0.025, 4, 5.0
+ANGLES, NOISE = 60, 0.1
+
+
+@dataclass
+class Task:
+    """Measured phantoms, starts and all that both sides need."""
+
+    operator: Radon
+    prior: NetworkEnergy
+    alpha: Alpha
+    times: Tensor
+    y: Tensor
+    x: Tensor
+
+    def ours(self) -> tuple[Tensor, int]:
+        """The last iterates, and the network's evaluations for an image."""
+        problem = GraduatedObjective(self.operator, self.y, self.prior, self.alpha, T_MIN)
+        solver = gnc_flow(self.times, search=Armijo(), first_step=BarzilaiBorweinFirstStep())
+        found = solve(solver, problem, self.x)
+        return found.x, int(found.state.network_evaluations.sum())
+
+    def published(self) -> tuple[Tensor, Published]:
+        """The last iterates, and the counts of the algorithm."""
+        with torch.no_grad():
+            algorithm = Published(self.operator, self.prior, self.alpha, self.times.tolist(), T_MIN)
+            return algorithm(self.y, self.x), algorithm
+
+
+def task(
+    batch: int,
+    prior: NetworkEnergy,
+    size: int = 128,
+    steps: int = STEPS,
+    device: torch.device | str = "cpu",
+) -> Task:
+    """Phantoms with noise, seen by the first iterations of Algorithm 1."""
+    truth = torch.from_numpy(phantoms(range(batch), 0, "test", size)).to(device)
+    operator = Radon(ParallelBeam2D.for_image(size, ANGLES)).to(device)
+    y, sigma = add_noise(operator(truth), relative=NOISE, seeds=range(batch))
+    gain = GAIN * operator.mean_gain()
+    alpha = Alpha.from_noise_level(prior.sde, sigma, T_MIN, gain)
+    x = torch.randn(truth.shape, generator=torch.Generator().manual_seed(0)).to(device)
+    times = log_schedule(T_MAX, T_MIN, steps)
+    return Task(operator, prior.requires_grad_(False).to(device), alpha, times, y, x)
+
+
+@pytest.mark.parametrize("batch", [1, 8])
+@pytest.mark.parametrize("who", ["ours", "published"])
+def test_algorithm_1(
+    measure: Callable[..., Any], who: str, batch: int, tiny: bool, device: torch.device
+) -> None:
+    """A few iterations of the whole batch."""
+    prior, _ = load_prior("ellipses-128")
+    steps = 1 if tiny else STEPS
+    given = task(batch, prior, 16 if tiny else 128, steps, device)
+    known: dict[str, int] = {"iterations": steps}
+    if who == "ours":
+        _, count = given.ours()
+        measure(given.ours, rounds=2, gradients=count, energies=0, **known)
+    else:
+        _, counts = given.published()
+        evaluated = {"gradients": counts.gradients, "energies": counts.energies}
+        measure(given.published, rounds=1, **evaluated, **known)

@@ -1,0 +1,123 @@
+"""The benchmarks: the published pattern gives our results, and tables show what was measured."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from gnclightning.priors import NetworkEnergy, load_prior
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _importable(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    monkeypatch.syspath_prepend(ROOT / "benchmarks" / "suite")
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_the_published_pattern_gives_our_iterates_with_more_evaluations(prior, steps):
+    import bench_solver
+
+    network, _ = load_prior(prior)
+    assert isinstance(network, NetworkEnergy)
+    task = bench_solver.task(2, network, size=32, steps=steps)
+    ours, scores = task.ours()
+    theirs, counts = task.published()
+    assert (ours - task.x).norm() > 1e-2 * task.x.norm()
+    torch.testing.assert_close(theirs, ours, rtol=1e-3, atol=1e-4)
+    # Ours, two images: a score at the start, grad F but at t_min, where it is grad f, and trials.
+    trials = scores - 2 - 2 * (steps - 1)
+    assert counts.gradients == 2 * 2 * steps
+    assert counts.energies == 2 * steps + trials
+    assert counts.projections == 2 * counts.gradients + counts.energies
+
+
+ROWS = [
+    {"test": "stream", "bytes": 2**30, "seconds": [0.1, 0.1, 0.1]},
+    {"test": "build", "size": 256, "bytes": 2e6, "whole": 2 * 2**25, "seconds": [0.5, 0.1, 0.2]},
+    *(
+        {"test": "batched", "who": who, "size": 256, "batch": 8, "way": way, "seconds": [s] * 3}
+        for who, s in (("native", 0.004), ("whole matrix", 0.016))
+        for way in ("forward", "adjoint")
+    ),
+    {"test": "batched", "who": "native", "size": 256, "batch": 1, "way": "forward",
+     "seconds": [0.005] * 3},
+    {"test": "one_image", "who": "ASTRA linear", "size": 256, "way": "forward",
+     "seconds": [0.01, 0.03, 0.02]},
+    *(
+        {"test": "algorithm_1", "who": who, "batch": 8, "iterations": 4, "gradients": 64,
+         "energies": energies, "seconds": seconds}
+        for who, energies, seconds in (("ours", 0, [1, 2, 3]), ("published", 64, [4, 4, 6]))
+    ),
+    {"test": "peak", "precision": "float32", "operations": 1e9, "seconds": [0.01] * 3},
+    {"test": "network", "what": "forward", "batch": 8, "precision": "float32", "operations": 8e9,
+     "seconds": [0.16] * 3},
+    {"test": "phantoms", "images": 64, "seconds": [0.064] * 3},
+]  # fmt: skip
+
+
+def test_tables_hold_medians_and_ratios_within_a_pass(monkeypatch, tmp_path):
+    import bench
+    import kept
+
+    monkeypatch.chdir(tmp_path)
+    result = {
+        "rows": ROWS,
+        "load": [0.5, 2.0],
+        "quality": [{"steps": 8, "psnr": 33.456, "ssim": 0.9, "seconds": 1.5}],
+        "throughput": {"images_per_minute": 30, "shares": {"network": 0.8}, "peak_memory_mb": 900},
+    }
+    kept.keep("bench-cpu-1", result, "command")
+    page = tmp_path / "docs" / "benchmarks.md"
+    page.write_text("Before.\n<!-- begin bench-cpu-1 -->\nold\n<!-- end bench-cpu-1 -->\nAfter.\n")
+    monkeypatch.setattr(sys, "argv", ["bench.py", "table"])
+    bench.main()
+    text = page.read_text()
+    assert text.startswith("Before.")
+    assert text.endswith("After.\n")
+    assert "old" not in text
+    assert "load average 0.5 to 2.0" in text
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
+    projections = {tuple(line[:3]): line[3:] for line in lines if len(line) == 13}
+    # Milliseconds for an image, ASTRA's median, and 20 ms against 4 ms for 8 images.
+    assert projections["256", "8", "forward"][:3] == ["0.5", "2", "20"]
+    assert projections["256", "8", "forward"][-3:] == ["40", "", ""]
+    # 32 MiB at 10 GiB/s.
+    assert projections["256", "1", "forward"][-2:] == ["3.12", "1.6"]
+    assert ["256", "0.2", "2.0", "67.1"] in lines
+    assert ["8", "published", "0.125", "2", "2", "2"] in lines
+    assert ["forward", "8", "float32", "20", "1", "50 %"] in lines
+    assert ["phantoms, generated", "1e+03 images / s"] in lines
+    assert ["8", "33.46", "0.900", "1.50"] in lines
+    assert "2.00 s per image" in text
+    assert "not be installed here: ASTRA line, ASTRA strip, scikit-image, deepinv" in text
+
+
+def test_without_a_gpu_nothing_is_claimed(monkeypatch):
+    import bench
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(bench, "one_pass", lambda given: pytest.fail("something was measured"))
+    monkeypatch.setattr(sys, "argv", ["bench.py", "run", "--device", "cuda"])
+    with pytest.raises(SystemExit, match="found none: nothing was measured"):
+        bench.main()
+
+
+@pytest.mark.slow
+def test_the_suite_runs(monkeypatch, tmp_path):
+    """Tiny sizes, one pass, all but the projectors of other packages."""
+    pytest.importorskip("pytest_benchmark")
+    import bench
+
+    monkeypatch.chdir(tmp_path)
+    words = ["run", "--tiny", "--passes", "1", "--only", "not one_image and not whole"]
+    monkeypatch.setattr(sys, "argv", ["bench.py", *words])
+    bench.main()
+    found = json.loads(Path("docs/results/bench-cpu-1.json").read_text())
+    tests = {row["test"] for row in found["rows"]}
+    assert {"stream", "build", "batched", "algorithm_1", "network", "training_step"} <= tests
+    assert all(len(row["seconds"]) == 1 and row["seconds"][0] > 0 for row in found["rows"])
