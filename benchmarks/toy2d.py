@@ -18,9 +18,10 @@ import time
 import numpy as np
 import torch
 
-from gnclightning.experiments.toy2d.jobs import Job, grouped, keep_memory
+from gnclightning.experiments.toy2d.jobs import Job, grouped
 from gnclightning.experiments.toy2d.methods import PAPER
 from gnclightning.experiments.toy2d.program import toy2d
+from gnclightning.memory import keep_memory
 
 STARTS, COUNT, STEPS, CORES = 100, 100, 1300, 2
 

@@ -26,6 +26,7 @@ from gnclightning.build_scan import in_units_of_images
 from gnclightning.config import ReconstructConfig
 from gnclightning.data.dicom.parallel import follow_parent
 from gnclightning.errors import UserError
+from gnclightning.memory import keep_memory
 from gnclightning.reconstruction.chunks import NAME, Chunks
 from gnclightning.reconstruction.folder import check_space, choose_folder, locked, probe_folder
 from gnclightning.reconstruction.processes import (
@@ -92,6 +93,7 @@ def _take_part(
     config: ReconstructConfig, folder: Path, processes: Processes, dry_run: bool = False
 ) -> None:
     """One process of a run; the first prepares the folder and writes the results."""
+    keep_memory()
     given, leads = config, processes.rank == 0
     share_cores(processes)
     device = build_device(config.device, processes.local_rank if processes.size > 1 else None)

@@ -1,5 +1,9 @@
-"""How much memory there is, asked before it is needed: Linux kills what takes too much."""
+"""How much memory there is, asked before it is needed, and freed memory kept for the next tensors.
 
+Linux kills what takes too much.
+"""
+
+import ctypes
 import os
 from pathlib import Path
 
@@ -19,6 +23,23 @@ _SYSTEM = Path("/proc/meminfo")
 
 _WORDS = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
 """What PyTorch, CUDA and their libraries say where they have no class of errors for it."""
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+"""Of `mallopt`, as <malloc.h> numbers them."""
+_KEPT, _LARGEST_OF_HEAP = 2**30, 2**25
+"""Bytes; larger tensors are mapped one by one, and 2^25 is the most that glibc allows."""
+
+
+def keep_memory() -> None:
+    """Let the C library keep the memory of freed tensors, for the next ones.
+
+    Glibc would give it back to the system, and most of the time would go into pages that are mapped
+    again and cleared. Other C libraries are left alone.
+    """
+    allocator = ctypes.CDLL(None)
+    if hasattr(allocator, "mallopt"):
+        allocator.mallopt(_TRIM_THRESHOLD, _KEPT)
+        allocator.mallopt(_MMAP_THRESHOLD, _LARGEST_OF_HEAP)
 
 
 def ran_out(error: BaseException) -> bool:

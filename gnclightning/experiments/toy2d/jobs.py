@@ -1,6 +1,5 @@
 """Jobs for worker processes: one method with a few values of t_max."""
 
-import ctypes
 import multiprocessing
 import os
 import signal
@@ -13,15 +12,11 @@ import torch
 from gnclightning.experiments.toy2d.methods import PAPER, schedules, study_methods
 from gnclightning.experiments.toy2d.problem import batch_last, objective, start_grid
 from gnclightning.experiments.toy2d.rates import Rates, measure
+from gnclightning.memory import keep_memory
 
 _ROWS, _ROWS_OF_SEARCHES = 10_000, 50_000
 """Points that are worth a batch: with fewer, the calls cost more than the numbers. Methods that
 search make many calls for the few points that are not content with the first trial."""
-
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-"""Of `mallopt`, as <malloc.h> numbers them."""
-_KEPT, _LARGEST_OF_HEAP = 2**30, 2**25
-"""Bytes; larger tensors are mapped one by one, and 2^25 is the most that glibc allows."""
 
 
 @dataclass(frozen=True)
@@ -86,18 +81,6 @@ def perform(jobs: Sequence[Job], workers: int | None) -> Generator[tuple[Job, li
             for child in multiprocessing.active_children():
                 child.terminate()
             raise
-
-
-def keep_memory() -> None:
-    """Let the C library keep the memory of freed tensors, for the next ones.
-
-    Glibc would give it back to the system, and most of the time would go into pages that are mapped
-    again and cleared. Other C libraries are left alone.
-    """
-    allocator = ctypes.CDLL(None)
-    if hasattr(allocator, "mallopt"):
-        allocator.mallopt(_TRIM_THRESHOLD, _KEPT)
-        allocator.mallopt(_MMAP_THRESHOLD, _LARGEST_OF_HEAP)
 
 
 def _prepare() -> None:
