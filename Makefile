@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow test-deepinv lint weights bench bench-gpu clean
+.PHONY: demo test test-slow astra test-deepinv lint weights bench bench-gpu clean
 
 # torch comes first, in the constrained version: what comes after it finds it installed and pulls no
 # other build.
@@ -23,6 +23,15 @@ test: $(STAMP)
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow
+
+# ASTRA, so that `make test` does not skip its tests. In no other extra: it is GPLv3, and brings CUDA's
+# libraries, some 400 MB, though its CPU kernels do without a GPU.
+astra: $(VENV)/.astra
+
+$(VENV)/.astra: $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[astra]'
+	$(BIN)/python -c 'import astra'
+	touch $@
 
 # deepinv needs torchvision, which PyTorch's CPU builds are without here: an environment of its own,
 # with the default build of torch, whose CUDA libraries are some gigabytes.
