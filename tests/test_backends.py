@@ -16,7 +16,7 @@ import torch
 import torch_radon_stand_in
 from gnclightning.config import load_reconstruct_config
 from gnclightning.errors import UserError
-from gnclightning.operators import FanBeam2D, ParallelBeam2D, PlanarGeometry, Projector, Radon
+from gnclightning.operators import FanBeam2D, ParallelBeam2D, Radon
 from gnclightning.operators.backends import (
     astra_cuda_projector,
     astra_projector,
@@ -30,6 +30,7 @@ from gnclightning.operators.backends.kernels import (
     with_exact_adjoint,
 )
 from gnclightning.operators.checks import dot_test
+from projections import check_disc, check_pixels, pixel
 from reports import content
 from run_folders import arrays, refused_in_one_line, run, settings
 
@@ -80,34 +81,6 @@ PARALLEL = every(
 DIVERGENT = every("native", "astra line")
 
 
-def pixel(geometry: PlanarGeometry, row: int, column: int) -> torch.Tensor:
-    image = torch.zeros(geometry.image_shape)
-    image[row, column] = 1
-    return image
-
-
-def check_pixels(projector: Projector, geometry: PlanarGeometry, mass, tolerance: float) -> None:
-    """A pixel is seen where it must be, and as much of it: its area over the detector.
-
-    Args:
-        projector: to check.
-        geometry: its own.
-        mass: of the pixel in row r and column c at all angles, (angles,).
-        tolerance: of the mass, relative; centres may be a tenth of a pixel off.
-    """
-    rows, columns = geometry.image_shape
-    centres = geometry.detector_bins()
-    bins = torch.arange(geometry.detector_count, dtype=F64)
-    tenth = geometry.pixel_size / geometry.detector_spacing / 10
-    for row, column in [(0, 0), (0, columns - 1), (rows - 1, 0), (4, 3), (2, 5)]:
-        profile = projector(pixel(geometry, row, column)).double()
-        total = profile.sum(1)
-        centre = (profile * bins).sum(1) / total
-        assert (centre - centres[row, column]).abs().max() < tenth
-        expected = mass(row, column)
-        assert (total * geometry.detector_spacing / expected - 1).abs().max() < tolerance
-
-
 @PARALLEL
 def test_single_pixels(project):
     area = torch.full((len(ANGLES),), FINE.pixel_size**2, dtype=F64)
@@ -138,20 +111,7 @@ def test_single_pixels_of_a_fan_whose_centre_is_off(project):
 @PARALLEL
 def test_off_centre_disc_gives_chord_lengths(project):
     geometry = replace(ParallelBeam2D.for_image((40, 36), 12, 0.7, "mm"), detector_offset=0.0)
-    x0, y0, radius = 3.5, -4.2, 7.0
-    x, y = geometry.pixel_positions
-    image = torch.zeros(geometry.image_shape, dtype=F64)
-    steps = (torch.arange(-7, 8, 2, dtype=F64) / 16 * geometry.pixel_size).tolist()
-    for dx in steps:
-        for dy in steps:
-            image += ((x - x0 + dx) ** 2 + ((y - y0 + dy) ** 2)[:, None] < radius**2) / 64
-    cosines, sines = geometry.directions
-    s = geometry.detector_positions - (x0 * cosines + y0 * sines)[:, None]
-    chords = 2 * (radius**2 - s**2).clamp(min=0).sqrt()
-    error = (project(geometry)(image.float()) - chords).abs()
-    assert error.mean() < 0.02 * chords.mean()
-    assert error[s.abs() > radius + 2 * geometry.pixel_size].max() < 1e-5
-    assert error[s.abs() < radius - 2 * geometry.pixel_size].max() < 0.04 * 2 * radius
+    check_disc(project, geometry)
 
 
 @PARALLEL

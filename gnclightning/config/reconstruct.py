@@ -216,15 +216,15 @@ class GeometryConfig(Section):
 class OperatorConfig(Section):
     """Who computes projections; all of them by the same convention, with an exact adjoint."""
 
-    backend: Literal["auto", "native", "astra", "torch_radon"] = "auto"
+    backend: Literal["auto", "native", "astra", "torch_radon", "deepinv"] = "auto"
     """auto: native; astra: ASTRA's CPU kernels as a matrix, on any device; torch_radon: needs
-    device=cuda."""
+    device=cuda; deepinv: needs bins as wide as pixels."""
     kernel: Literal["line", "linear", "strip"] = "linear"
     """astra: length of the ray in a pixel; Joseph's interpolation, as native; share of the strip
     between the bin's edges."""
 
     @property
-    def resolved(self) -> Literal["native", "astra", "torch_radon"]:
+    def resolved(self) -> Literal["native", "astra", "torch_radon", "deepinv"]:
         """What auto stands for, or the backend asked for."""
         return "native" if self.backend == "auto" else self.backend
 

@@ -10,12 +10,13 @@ from gnclightning.operators.backends.astra import (
     astra_cuda_projector,
     astra_projector,
 )
+from gnclightning.operators.backends.deepinv import deepinv_projector
 from gnclightning.operators.backends.torch_radon import torch_radon_projector
 from gnclightning.operators.geometry import PlanarGeometry
 from gnclightning.operators.projector import Projector
 from gnclightning.operators.radon import Radon
 
-Backend = Literal["native", "astra", "torch_radon"]
+Backend = Literal["native", "astra", "torch_radon", "deepinv"]
 
 
 def build_projector(
@@ -38,6 +39,8 @@ def build_projector(
     device = device or torch.device("cpu")
     if backend == "astra":
         return astra_projector(geometry, kernel).to(device)
+    if backend == "deepinv":
+        return deepinv_projector(geometry, device)
     if backend == "torch_radon":
         if device.type != "cuda":
             raise UserError(
@@ -54,5 +57,6 @@ __all__ = [
     "astra_cuda_projector",
     "astra_projector",
     "build_projector",
+    "deepinv_projector",
     "torch_radon_projector",
 ]
