@@ -77,9 +77,9 @@ weights: $(STAMP)
 		init=runs/ellipses-score/prior.safetensors $(TRAIN)
 	$(BIN)/python train.py --config configs/train/ellipses_energy_refine.yaml \
 		init=runs/ellipses-energy/prior.safetensors $(TRAIN)
-	mkdir -p gnclightning/weights
-	install -m 644 runs/ellipses-energy-refine/prior.safetensors \
-		gnclightning/weights/ellipses-128.safetensors
+	$(BIN)/python -c "from gnclightning import from_pretrained, save_pretrained; \
+		save_pretrained(*from_pretrained('runs/ellipses-energy-refine'), \
+		'gnclightning/weights/ellipses-128', license='mit')"
 
 clean:
 	rm -rf $(VENV) $(DEEPINV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 
 from gnclightning.networks import UNet, UNetConfig
-from gnclightning.priors import NetworkEnergy, PriorMetadata, save_prior
+from gnclightning.priors import NetworkEnergy, PriorMetadata, save_pretrained
 from gnclightning.sde import VPSDE
 
 ROOT = Path(__file__).parents[1]
@@ -99,7 +99,7 @@ def save_tiny_prior(path: Path, size: int) -> Path:
     network = UNet(UNetConfig(channels=8, multipliers=(1, 2), blocks=(1, 1), embedding=16))
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.05)
-    save_prior(NetworkEnergy(VPSDE(), network), PriorMetadata((size, size)), path)
+    save_pretrained(NetworkEnergy(VPSDE(), network), PriorMetadata((size, size)), path)
     return path
 
 

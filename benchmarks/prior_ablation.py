@@ -32,7 +32,7 @@ from ablation_tables import draw, tables
 from kept import keep, load, metrics, reconstruct, write_section
 
 from gnclightning.interruption import terminable
-from gnclightning.priors import NetworkEnergy, load_prior, save_prior
+from gnclightning.priors import NetworkEnergy, from_pretrained, save_pretrained
 
 ROOT = Path(__file__).parents[1]
 FIGURE = Path("docs/images/prior-ablation.png")
@@ -113,14 +113,14 @@ class Leg:
     def keep(self) -> None:
         """Keep the weights as an energy (a score as what it would become by a warm start)."""
         stages = [stage_folder(self.folder, number) for number in range(self.stage + 1)]
-        prior, metadata = load_prior(self.output)
+        prior, metadata = from_pretrained(self.output)
         training = {
             **metadata.training,
             "arm_seconds": sum(trained_seconds(stage / "last.ckpt") for stage in stages),
-            "arm_images": sum(load_prior(s)[1].training["images_seen"] for s in stages),
+            "arm_images": sum(from_pretrained(s)[1].training["images_seen"] for s in stages),
         }
         energy = NetworkEnergy(prior.sde, prior.network, prior.form)
-        save_prior(energy, replace(metadata, training=training), self.kept)
+        save_pretrained(energy, replace(metadata, training=training), self.kept)
 
 
 def relative(path: str) -> str:
@@ -199,7 +199,7 @@ def train(queues: Mapping[str, deque[Leg]]) -> None:
 
 def judge(prior: str | Path, folder: Path, plan: Plan, settings: tuple[str, ...]) -> dict[str, Any]:
     """What reconstructions of validation phantoms are like; these weights do them only once."""
-    weights, metadata = load_prior(prior)
+    weights, metadata = from_pretrained(prior)
     arguments = [
         "data.split=validation",
         f"data.count={plan.images}",

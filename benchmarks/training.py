@@ -37,7 +37,7 @@ from torch import Tensor, nn
 from gnclightning.data.ellipses import phantoms
 from gnclightning.losses import PowerTimes, denoising_score_matching
 from gnclightning.networks import UNet
-from gnclightning.priors import NetworkEnergy, NetworkPrior, NetworkScore, load_prior
+from gnclightning.priors import NetworkEnergy, NetworkPrior, NetworkScore, from_pretrained
 from gnclightning.sde import VPSDE
 from gnclightning.training.data import EllipsesDataModule
 from gnclightning.training.module import BOUNDARY
@@ -77,7 +77,7 @@ class Setting:
 
 def build(setting: Setting) -> NetworkPrior:
     """The prior, with fresh weights."""
-    shipped, _ = load_prior("ellipses-128")
+    shipped, _ = from_pretrained("ellipses-128")
     size = sum(p.numel() for p in shipped.parameters())
     networks: dict[str, Callable[[], nn.Module]] = {
         "shipped": lambda: UNet(shipped.network.config),

@@ -11,16 +11,29 @@ if TYPE_CHECKING:
     from gnclightning.api import Reconstruction, reconstruct
     from gnclightning.errors import UserError
     from gnclightning.operators import ParallelBeam2D
+    from gnclightning.priors import PriorMetadata, from_pretrained, save_pretrained
 
 __version__ = "0.1.0"
 
-__all__ = ["ParallelBeam2D", "Reconstruction", "UserError", "__version__", "reconstruct"]
+__all__ = [
+    "ParallelBeam2D",
+    "PriorMetadata",
+    "Reconstruction",
+    "UserError",
+    "__version__",
+    "from_pretrained",
+    "reconstruct",
+    "save_pretrained",
+]
 
 _PLACES = {
     "ParallelBeam2D": "gnclightning.operators",
+    "PriorMetadata": "gnclightning.priors",
     "Reconstruction": "gnclightning.api",
     "UserError": "gnclightning.errors",
+    "from_pretrained": "gnclightning.priors",
     "reconstruct": "gnclightning.api",
+    "save_pretrained": "gnclightning.priors",
 }
 
 

@@ -21,7 +21,7 @@ from gnclightning.priors import (
     NetworkPrior,
     NetworkScore,
     PriorMetadata,
-    load_prior,
+    from_pretrained,
 )
 from gnclightning.sde import SDE, VESDE, VPSDE
 from gnclightning.training.data import ImageDataModule
@@ -56,7 +56,7 @@ def _warm_start(prior: NetworkPrior, path: str) -> None:
     The network may have more blocks than that of `path`: fresh ones are the identity, so that the
     deeper network starts with the same values.
     """
-    source, _ = load_prior(path)
+    source, _ = from_pretrained(path)
     wanted, found = prior.network.config, source.network.config
     if len(found.blocks) == len(wanted.blocks) and all(map(le, found.blocks, wanted.blocks)):
         found = replace(found, blocks=wanted.blocks)
@@ -89,7 +89,7 @@ def build_teacher(config: TrainConfig, data: ImageDataModule) -> NetworkPrior | 
     """
     if config.teacher is None:
         return None
-    teacher, metadata = load_prior(config.teacher)
+    teacher, metadata = from_pretrained(config.teacher)
     sde = build_sde(config)
     pairs = {
         "sde": (sde.to_dict(), teacher.sde.to_dict()),
@@ -147,4 +147,4 @@ def _describe_folder(metadata: PriorMetadata, data: FolderTrainDataConfig) -> Pr
 
 def _origin(path: str | None) -> object:
     """How weights that training started or learnt from were trained."""
-    return None if path is None else load_prior(path)[1].training
+    return None if path is None else from_pretrained(path)[1].training

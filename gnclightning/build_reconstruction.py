@@ -39,7 +39,7 @@ from gnclightning.priors import (
     NetworkEnergy,
     PriorMetadata,
     ScaledPrior,
-    load_prior,
+    from_pretrained,
 )
 from gnclightning.reconstruction import methods
 from gnclightning.reconstruction.batch_size import BatchLimit, fitting_batch_size
@@ -166,7 +166,7 @@ def check_slices(config: ReconstructConfig) -> None:
     data, path = config.data, config.prior.path
     if not isinstance(data, LDCTDataConfig):
         return
-    _, metadata = load_prior(path)
+    _, metadata = from_pretrained(path)
     if data.size is not None:
         remedy = f"give data.size={metadata.image_shape[0]}"
         check_size(metadata, path, (data.size, data.size), remedy)
@@ -205,7 +205,7 @@ def build_prior(
     Measured sinograms are those of images of whatever size the prior was trained on.
     """
     path = config.prior.path
-    loaded, metadata = load_prior(path)
+    loaded, metadata = from_pretrained(path)
     shape = source.shape if isinstance(source, ImageSet) else metadata.image_shape
     prior = check_prior(loaded, metadata, path, shape)
     match config.data:

@@ -18,7 +18,7 @@ from gnclightning.operators import (
     mean_one,
     rotation_centre,
 )
-from gnclightning.priors import RANGE, PriorMetadata, load_prior
+from gnclightning.priors import RANGE, PriorMetadata, from_pretrained
 
 _SAME = 1e-6
 """Relative difference of two numbers that mean the same."""
@@ -40,7 +40,7 @@ def in_units_of_images(
     config = with_scan(config, source)
     assert isinstance(config.data, SinogramDataConfig)
     if config.data.water is not None:
-        config = with_white(config, load_prior(config.prior.path)[1])
+        config = with_white(config, from_pretrained(config.prior.path)[1])
         assert isinstance(config.data, SinogramDataConfig)
     white = config.data.white
     return config, source.divided_by(white * config.geometry.lengths[0], white)

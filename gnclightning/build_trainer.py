@@ -25,7 +25,6 @@ from gnclightning.training.guard import DivergenceGuard, GuardedCheckpoint
 from gnclightning.training.monitoring import TrainingMonitor
 from gnclightning.training.report import ExpectedTime, StepProgressBar
 
-WEIGHTS = "prior.safetensors"
 LAST = "last.ckpt"
 
 
@@ -101,10 +100,10 @@ def _callbacks(config: TrainConfig, data: ImageDataModule, output: Path) -> list
     ]
     images = data.validation_images[: config.reconstruction.count]
     problem = ValidationProblem(images, config.reconstruction.steps)
-    if config.reconstruction.every_n_steps:
-        callbacks.append(ReconstructionCallback(problem, config.reconstruction.every_n_steps))
     metadata = build_metadata(config, data)
-    export = PriorExport(output / WEIGHTS, metadata, config.optimizer.batch_size, decay, judged)
+    export = PriorExport(output, metadata, config.optimizer.batch_size, decay, judged)
+    if every := config.reconstruction.every_n_steps:
+        callbacks.append(ReconstructionCallback(problem, every, export))
     callbacks.append(export)
     decays = (decay, *config.ema.alternatives)
     if decays != (0,):

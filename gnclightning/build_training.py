@@ -17,7 +17,7 @@ from rich.console import Console
 from gnclightning import memory
 from gnclightning.build_ldct import build_slices
 from gnclightning.build_prior import build_prior, build_teacher
-from gnclightning.build_trainer import LAST, WEIGHTS, build_trainer
+from gnclightning.build_trainer import LAST, build_trainer
 from gnclightning.config import TrainConfig, from_yaml_text, save
 from gnclightning.config.train import (
     EllipsesTrainDataConfig,
@@ -31,7 +31,7 @@ from gnclightning.config.train import (
 from gnclightning.data.intensity import IntensityMapping
 from gnclightning.errors import UserError
 from gnclightning.losses import LognormalTimes, LogUniformTimes, PowerTimes, TimeSampling
-from gnclightning.priors import NetworkPrior, load_prior
+from gnclightning.priors import FILE, NetworkPrior, from_pretrained
 from gnclightning.reconstruction.folder import probe_folder
 from gnclightning.tracking import check_mode, define_panels
 from gnclightning.training.batching import Sharing, check_sharing, sharing_of
@@ -90,7 +90,7 @@ def run_training(config: TrainConfig) -> None:
         if resume is not None:
             console.print(f"going on from {resume}", highlight=False, soft_wrap=True)
         trainer.fit(module, data, ckpt_path=resume, weights_only=True)
-    console.print(f"weights: {output / WEIGHTS}", highlight=False, soft_wrap=True)
+    console.print(f"weights: {output / FILE}", highlight=False, soft_wrap=True)
     for logger in tracked:
         # The end of the process would do it too; a notebook's process goes on.
         logger.experiment.finish()
@@ -117,10 +117,10 @@ def _explained(output: Path, sharing: Sharing, trainer: L.Trainer) -> Iterator[N
 
 def _after_divergence(output: Path) -> str:
     rates = "lower optimizer.matrix_lr and optimizer.lr, or check the images"
-    weights = output / WEIGHTS
+    weights = output / FILE
     if not weights.is_file():
         return f"{rates}; there were no good weights to keep yet"
-    steps = load_prior(weights)[1].training["steps"]
+    steps = from_pretrained(weights)[1].training["steps"]
     return (
         f"{weights} keeps the weights after {steps} steps: to go on from them, give "
         f"init={weights} with another output=FOLDER, and {rates}"

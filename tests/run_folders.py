@@ -17,7 +17,7 @@ from gnclightning.cli import reconstruct
 from gnclightning.config import ReconstructConfig, load_reconstruct_config
 from gnclightning.networks import UNet, UNetConfig
 from gnclightning.operators import Radon
-from gnclightning.priors import NetworkEnergy, NetworkPrior, PriorMetadata, save_prior
+from gnclightning.priors import NetworkEnergy, NetworkPrior, PriorMetadata, save_pretrained
 from gnclightning.reconstruction.chunks import Chunks
 from gnclightning.reconstruction.records import MeasuredBatch
 from gnclightning.sde import SDE, VPSDE
@@ -62,7 +62,7 @@ def tiny_prior(
 ) -> Path:
     """Save an untrained prior as `path`."""
     prior = kind(sde or VPSDE(), tiny_network(channels))
-    save_prior(prior, PriorMetadata(shape, intensity_range, symmetric=symmetric), path)
+    save_pretrained(prior, PriorMetadata(shape, intensity_range, symmetric=symmetric), path)
     return path
 
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from gnclightning import cli
 from gnclightning.data.ellipses import phantoms
 from gnclightning.metrics import psnr, ssim
-from gnclightning.priors import load_prior
+from gnclightning.priors import from_pretrained
 from gnclightning.training.averaging import AverageChoice, warmed_up_decay
 from gnclightning.training.callbacks import ValidationProblem
 from test_training import TINY, differing, train
@@ -67,7 +67,7 @@ def test_each_average_is_that_of_a_training_with_its_decay_alone(folder, tmp_pat
         alone = train(tmp_path / str(decay), 5, *FEW, f"ema.decay={decay}")
         assert differing(weights, alone) == []
         path = folder / "averages" / f"{FILES[decay]}.safetensors"
-        assert load_prior(path)[1].training["ema_decay"] == decay
+        assert from_pretrained(path)[1].training["ema_decay"] == decay
         assert not (tmp_path / str(decay) / "averages").exists()
 
 
@@ -78,7 +78,7 @@ def test_the_best_reconstructions_decide_what_is_shipped(folder, capsys):
     rows = table(folder)
     assert [float(row["ema_decay"]) for row in rows] == list(FILES)
     for row in rows:
-        prior, _ = load_prior(folder / "averages" / row["file"])
+        prior, _ = from_pretrained(folder / "averages" / row["file"])
         x = problem.reconstruct(prior)
         assert float(row["psnr"]) == pytest.approx(psnr(x, images).mean().item(), abs=1e-4)
         assert float(row["ssim"]) == pytest.approx(ssim(x, images).mean().item(), abs=1e-5)
@@ -87,7 +87,7 @@ def test_the_best_reconstructions_decide_what_is_shipped(folder, capsys):
     assert [row["shipped"] for row in rows] == [str(row is best) for row in rows]
     shipped = load_file(folder / "prior.safetensors")
     assert differing(shipped, averages(folder)[float(best["ema_decay"])]) == []
-    training = load_prior(folder)[1].training
+    training = from_pretrained(folder)[1].training
     assert training["ema_decay"] == float(best["ema_decay"])
     assert training["images_seen"] == 10
 
@@ -127,9 +127,9 @@ def test_a_run_killed_while_it_chose_chooses_when_started_again(folder, tmp_path
     assert table(tmp_path) == table(folder)
     for decay, weights in averages(tmp_path).items():
         assert differing(weights, averages(folder)[decay]) == []
-    assert load_prior(tmp_path)[1].training == {
-        **load_prior(folder)[1].training,
-        "hours": load_prior(tmp_path)[1].training["hours"],
+    assert from_pretrained(tmp_path)[1].training == {
+        **from_pretrained(folder)[1].training,
+        "hours": from_pretrained(tmp_path)[1].training["hours"],
     }
 
 

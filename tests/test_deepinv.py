@@ -23,7 +23,7 @@ from gnclightning.operators import (
     dot_test,
     fbp,
 )
-from gnclightning.priors import GaussianMixture, NetworkEnergy, load_prior
+from gnclightning.priors import GaussianMixture, NetworkEnergy, from_pretrained
 from gnclightning.sde import VPSDE
 from tiny_priors import tiny_network
 
@@ -193,7 +193,7 @@ class TestDeepinvItself:
     def test_its_algorithms_run_on_the_shipped_weights(self):
         sampling = pytest.importorskip("deepinv.sampling")
         optim = pytest.importorskip("deepinv.optim")
-        prior, _ = load_prior("ellipses-128")
+        prior, _ = from_pretrained("ellipses-128")
         geometry = ParallelBeam2D.for_image(128, 60)
         radon = Radon(geometry)
         truth = torch.from_numpy(phantoms([0], 0, "test"))

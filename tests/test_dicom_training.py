@@ -13,7 +13,7 @@ from gnclightning.build_training import build_data
 from gnclightning.config import load_reconstruct_config, load_train_config
 from gnclightning.data.dicom.dataset import CachedSlices
 from gnclightning.errors import UserError
-from gnclightning.priors import NetworkEnergy, PriorMetadata, load_prior, save_prior
+from gnclightning.priors import NetworkEnergy, PriorMetadata, from_pretrained, save_pretrained
 from gnclightning.sde import VPSDE
 from gnclightning.training.data import shuffled
 from gnclightning.training.ldct import LDCTDataModule
@@ -192,7 +192,7 @@ def test_two_steps_of_training_give_a_prior_with_its_units(folder, tmp_path):
         "logger.mode=disabled",
     )
     run_training(config)
-    _, metadata = load_prior(tmp_path / "run")
+    _, metadata = from_pretrained(tmp_path / "run")
     assert metadata.image_shape == (8, 8)
     assert metadata.pixel_size == 1.5
     assert metadata.training["pixel_size_range"] == [1.5, 1.5]
@@ -211,7 +211,7 @@ def test_a_data_set_can_be_pickled_without_its_images(folder):
 
 def test_slices_of_another_size_are_refused_before_they_are_made(folder, tmp_path, capsys):
     path, cache = tmp_path / "p.safetensors", tmp_path / "cache"
-    save_prior(NetworkEnergy(VPSDE(), tiny_network()), PriorMetadata((32, 32)), path)
+    save_pretrained(NetworkEnergy(VPSDE(), tiny_network()), PriorMetadata((32, 32)), path)
     data = [*settings(folder), f"data.cache={cache}", f"output={tmp_path / 'run'}"]
     assert cli.reconstruct([*data, f"prior.path={path}", "logger.mode=disabled"]) == 2
     assert capsys.readouterr().err.endswith("was trained on, got 8x8: give data.size=32\n")
@@ -225,7 +225,7 @@ def test_a_prior_of_another_window_is_refused(folder, tmp_path, capsys, monkeypa
     path = tmp_path / "window.safetensors"
     prior = NetworkEnergy(VPSDE(), tiny_network())
     training = {"range": [-1000.0, 1000.0]}
-    save_prior(prior, PriorMetadata((8, 8), training=training), path)
+    save_pretrained(prior, PriorMetadata((8, 8), training=training), path)
     data = [*settings(folder, *more), "data.count=1", f"output={tmp_path / 'run'}"]
     assert cli.reconstruct([*data, f"prior.path={path}", "logger.mode=disabled"]) == (
         0 if fits else 2

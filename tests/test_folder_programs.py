@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gnclightning import build_run, cli
-from gnclightning.priors import PriorMetadata, load_prior, save_prior
+from gnclightning.priors import PriorMetadata, from_pretrained, save_pretrained
 from own_images import write_hdf5
 from run_folders import arrays, refused_in_one_line, settings, without_work
 
@@ -53,7 +53,7 @@ class TestCommandLine:
             )
             == 0
         )
-        metadata = load_prior(trained)[1]
+        metadata = from_pretrained(trained)[1]
         assert metadata.training["range"] == [-1000, 3000]
         assert metadata.intensity_unit == "fraction of the range from -1000 to 3000 (HU)"
         assert metadata.intensity_range == (0, 1)
@@ -115,7 +115,7 @@ class TestCommandLine:
         path = tmp_path / "mm.safetensors"
         training = {"pixel_size_range": [1.0, 2.0]}
         metadata = PriorMetadata((32, 32), pixel_size=1.5, length_unit="mm", training=training)
-        save_prior(load_prior(prior)[0], metadata, path)
+        save_pretrained(from_pretrained(prior)[0], metadata, path)
         more = [f"geometry.{setting}" for setting in geometry]
         assert cli.reconstruct(settings(path, tmp_path / "run", *more)) == (0 if fits else 2)
         error = capsys.readouterr().err
@@ -124,7 +124,7 @@ class TestCommandLine:
     def test_lengths_in_another_unit_than_in_training(self, prior, tmp_path, capsys):
         path, output = tmp_path / "mm.safetensors", tmp_path / "run"
         metadata = PriorMetadata((32, 32), pixel_size=1.5, length_unit="mm")
-        save_prior(load_prior(prior)[0], metadata, path)
+        save_pretrained(from_pretrained(prior)[0], metadata, path)
         arguments = settings(path, output, "geometry.pixel_size=0.15", "geometry.unit=cm")
         parts = ("expected lengths in mm", "got geometry.unit=cm: give geometry.unit=mm")
         refused_in_one_line(capsys, arguments, output, parts)
@@ -134,7 +134,7 @@ class TestCommandLine:
         """The prior, as if trained on files with this range."""
         path = tmp_path / "mapped.safetensors"
         training = {"range": limits}
-        save_prior(load_prior(prior)[0], PriorMetadata((32, 32), training=training), path)
+        save_pretrained(from_pretrained(prior)[0], PriorMetadata((32, 32), training=training), path)
         return path
 
     @pytest.mark.parametrize("program", [cli.train, cli.reconstruct])

@@ -16,7 +16,8 @@ def test_a_wheel_carries_weights_and_types_and_no_tests(tmp_path):
     subprocess.run([sys.executable, "-m", "pip", "wheel", *options, str(ROOT)], check=True)
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    assert "gnclightning/weights/ellipses-128.safetensors" in names
+    weights = "gnclightning/weights/ellipses-128"
+    assert {f"{weights}/prior.safetensors", f"{weights}/README.md"} <= set(names)
     assert "gnclightning/py.typed" in names
     report = "gnclightning/reconstruction/report"
     assert {f"{report}/{n}" for n in ("template.html", "style.css", "report.js")} <= set(names)

@@ -12,7 +12,7 @@ from gnclightning.config import load_reconstruct_config
 from gnclightning.diagnostics import GradientMismatch
 from gnclightning.errors import UserError
 from gnclightning.operators import LinearOperator, Radon
-from gnclightning.priors import RANGE, NetworkEnergy, PriorMetadata, save_prior
+from gnclightning.priors import RANGE, NetworkEnergy, PriorMetadata, save_pretrained
 from gnclightning.reconstruction import preflight
 from gnclightning.reconstruction.preflight import Probe, check_fits, duration
 from gnclightning.sde import VPSDE
@@ -191,7 +191,7 @@ class TestWater:
         metadata = PriorMetadata(
             (32, 32), (0.0, 1.0), intensity_unit=unit, training={RANGE: [-1000.0, 3000.0]}
         )
-        save_prior(NetworkEnergy(VPSDE(), tiny_network()), metadata, path)
+        save_pretrained(NetworkEnergy(VPSDE(), tiny_network()), metadata, path)
         np.save(tmp_path / "scan.npy", 0.08 * arrays(simulated)["sinogram"])
         data = ("data.name=sinogram", f"data.path={tmp_path / 'scan.npy'}", "data.water=0.02")
         more = ("geometry.arc=[0,360]", "geometry.detector_offset=1.2", "methods=[fbp]")

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from gnclightning.config import load_reconstruct_config, load_train_config
-from gnclightning.priors import load_prior
+from gnclightning.priors import from_pretrained
 
 ROOT = Path(__file__).parents[1]
 TINY = [
@@ -65,7 +65,9 @@ def test_a_group_is_trained_equally_long_judged_and_not_trained_again(
     assert points["paper"]["tv"] == points["scaled"]["tv"]  # the same measurements
     assert points["paper"]["gnc"] != points["scaled"]["gnc"]
     folder = next(Path("runs/ablation").iterdir())
-    weights = {name: load_prior(folder / name / "points" / "1.safetensors")[0] for name in points}
+    weights = {
+        name: from_pretrained(folder / name / "points" / "1.safetensors")[0] for name in points
+    }
     for name, prior in weights.items():
         assert (prior.parametrisation, prior.form) == ("energy", name)
         trained = load_file(folder / name / "stage-0" / "prior.safetensors")

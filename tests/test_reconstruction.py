@@ -16,7 +16,7 @@ from gnclightning.config.reconstruct import AlphaConfig, ReconstructConfig
 from gnclightning.diagnostics import inspect
 from gnclightning.metrics import psnr, ssim
 from gnclightning.operators import ParallelBeam2D, Radon, fbp
-from gnclightning.priors import load_prior
+from gnclightning.priors import from_pretrained
 from gnclightning.reconstruction.writers import RunFolder
 from run_folders import COUNT, STEPS, arrays, column, configure, run, table, tiny_prior
 
@@ -183,7 +183,7 @@ class TestContract:
         short = ["solver.steps=2", "solver.final_denoising=false", "methods=[]"]
         run(prior, tmp_path, "certificate.level=full", *short)
         rows = json.loads((tmp_path / "certificate.json").read_text())["preconditioned"]["images"]
-        energy, _ = load_prior(prior)
+        energy, _ = from_pretrained(prior)
         x = torch.from_numpy(arrays(tmp_path)["preconditioned"])[:, None]
         expected = inspect(energy.requires_grad_(False), x, 1e-3)
         for name in ("smallest_curvature", "largest_curvature"):
@@ -216,7 +216,7 @@ class TestNumbers:
             np.testing.assert_allclose(last, result, rtol=1e-12)
 
     def test_the_result_is_tweedie_s_mean_of_the_last_iterate(self, tweedie, undenoised, prior):
-        energy, _ = load_prior(prior)
+        energy, _ = from_pretrained(prior)
         iterate, t = tensor(arrays(undenoised)["preconditioned"]), torch.full((COUNT,), 1e-3)
         gamma, nu = (f(t)[:, None, None, None] for f in (energy.sde.mean_scale, energy.sde.std))
         expected = (iterate + nu**2 * energy.score(iterate, t)) / gamma
@@ -229,7 +229,7 @@ class TestNumbers:
         saved = {name: tensor(array) for name, array in arrays(folder).items()}
         with h5py.File(folder / "reconstructions.h5") as file:
             sigma = torch.from_numpy(file.attrs["sigma_y"])
-        energy, _ = load_prior(prior)
+        energy, _ = from_pretrained(prior)
         operator, x = Radon(ParallelBeam2D.for_image(32, 20)), saved["preconditioned"]
         t = torch.full((COUNT,), 1e-3)
         fidelity = (operator(x) - saved["sinogram"]).double().square().sum((1, 2, 3)) / 2

@@ -12,14 +12,15 @@ from gnclightning.losses import denoising_score_matching
 from gnclightning.metrics import psnr
 from gnclightning.operators import ParallelBeam2D, add_noise
 from gnclightning.operators.radon import Radon
-from gnclightning.priors import NetworkEnergy, load_prior, shipped_priors
+from gnclightning.priors import NetworkEnergy, from_pretrained, shipped_priors
+from gnclightning.priors.card import model_card
 from gnclightning.sde import VPSDE
 from gnclightning.training.callbacks import ValidationProblem
 
 
 @pytest.fixture(scope="module")
 def prior() -> NetworkEnergy:
-    loaded, _ = load_prior("ellipses-128")
+    loaded, _ = from_pretrained("ellipses-128")
     assert isinstance(loaded, NetworkEnergy)
     return loaded
 
@@ -27,12 +28,18 @@ def prior() -> NetworkEnergy:
 def test_the_file_is_small_and_describes_itself():
     file = shipped_priors()["ellipses-128"]
     assert file.stat().st_size < 20e6
-    prior, metadata = load_prior("ellipses-128")
+    prior, metadata = from_pretrained("ellipses-128")
     assert prior.sde == VPSDE(0.1, 20.0)
     assert metadata.image_shape == (128, 128)
     assert metadata.intensity_range == (0.0, 1.0)
     for key in ("data", "images_seen", "hours", "hardware", "ema_decay"):
         assert metadata.training[key]
+
+
+def test_its_model_card_is_that_of_its_file():
+    """With the licence of the package; after another training `make weights` writes both."""
+    card = shipped_priors()["ellipses-128"].with_name("README.md").read_text(encoding="utf-8")
+    assert card == model_card(*from_pretrained("ellipses-128"), license="mit")
 
 
 @pytest.mark.parametrize(("t", "most"), [(1e-3, 0.07), (1e-2, 0.06), (0.05, 0.03), (0.15, 0.012)])

@@ -11,7 +11,7 @@ import torch
 from gnclightning.cli import reconstruct
 from gnclightning.config import load_reconstruct_config
 from gnclightning.operators import ParallelBeam2D, Radon
-from gnclightning.priors import RANGE, NetworkEnergy, PriorMetadata, save_prior
+from gnclightning.priors import RANGE, NetworkEnergy, PriorMetadata, save_pretrained
 from gnclightning.sde import VPSDE
 from run_folders import (
     arrays,
@@ -203,7 +203,7 @@ class TestBadInput:
         """Line integrals know no offset."""
         path, output = tmp_path / "prior.safetensors", tmp_path / "output"
         metadata = PriorMetadata((32, 32), (0.0, 1.0), training={RANGE: [low, 3000.0]})
-        save_prior(NetworkEnergy(VPSDE(), tiny_network()), metadata, path)
+        save_pretrained(NetworkEnergy(VPSDE(), tiny_network()), metadata, path)
         data = measured(simulated / "reconstructions.h5", "data.key=sinogram")
         arguments = settings(path, output, "methods=[]", *UNITS, data=data)
         if fits:

@@ -16,7 +16,7 @@ from gnclightning.losses import denoising_score_matching
 from gnclightning.networks import UNet, UNetConfig
 from gnclightning.objectives import Alpha, GraduatedObjective
 from gnclightning.operators import ParallelBeam2D, Radon, add_noise
-from gnclightning.priors import Form, NetworkEnergy, NetworkScore, load_prior
+from gnclightning.priors import Form, NetworkEnergy, NetworkScore, from_pretrained
 from gnclightning.sde import VPSDE
 from gnclightning.solvers import Armijo, FixedFirstStep, log_schedule, preconditioned, solve
 from gnclightning.training.callbacks import ValidationProblem
@@ -65,7 +65,7 @@ def test_a_stopped_and_resumed_training_equals_a_whole_one(kind, tmp_path):
     # Within the warm-up the learning rate does not depend on the length of the run.
     train(tmp_path / "parts", 3, setting)
     parts = train(tmp_path / "parts", 5, setting)
-    metadata = load_prior(tmp_path / "parts")[1].training
+    metadata = from_pretrained(tmp_path / "parts")[1].training
     assert (metadata["steps"], metadata["images_seen"], metadata["ema_decay"]) == (5, 10, 0.999)
     assert differing(parts, whole) == []
     assert differing(train(tmp_path / "other", 5, setting, "seed=1"), whole)
@@ -76,7 +76,7 @@ def test_score_then_energy_then_reload(tmp_path):
     init = tmp_path / "score" / "prior.safetensors"
     times = ["time_sampling.name=lognormal", "time_sampling.median=0.3"]
     train(tmp_path / "energy", 2, "prior.parametrisation=energy", f"init={init}", *times)
-    prior, metadata = load_prior(tmp_path / "energy")
+    prior, metadata = from_pretrained(tmp_path / "energy")
     assert isinstance(prior, NetworkEnergy)
     assert metadata.image_shape == (16, 16)
     assert metadata.symmetric
@@ -130,8 +130,8 @@ def test_an_energy_learns_the_score_of_its_teacher(tmp_path):
     given = ["prior.parametrisation=energy", f"teacher={score}", "time_sampling.t_min=0.05"]
     more = ["optimizer.warmup_steps=2", "optimizer.batch_size=8", "ema.decay=0"]
     train(tmp_path / "energy", 40, *given, *more)
-    teacher, _ = load_prior(score)
-    energy, metadata = load_prior(tmp_path / "energy")
+    teacher, _ = from_pretrained(score)
+    energy, metadata = from_pretrained(tmp_path / "energy")
     assert metadata.training["teacher"]["steps"] == 6
     x = torch.from_numpy(phantoms(range(4), 0, "validation", 16))
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
@@ -183,7 +183,7 @@ def test_a_deeper_network_goes_on_where_a_shallower_one_was(tmp_path):
     train(tmp_path / "deep", 1, *init, *still)
     train(tmp_path / "trained", 2, *init, "optimizer.matrix_lr=0.1")
     folders = [tmp_path / name for name in ("shallow", "deep", "trained")]
-    priors = [load_prior(folder / "prior.safetensors")[0] for folder in folders]
+    priors = [from_pretrained(folder / "prior.safetensors")[0] for folder in folders]
     assert list(priors[1].network.config.blocks) == [2, 3]
     x = torch.randn(2, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     t = torch.tensor([1e-3, 0.5])
@@ -392,6 +392,6 @@ def test_every_shipped_recipe_trains(name, tmp_path):
         folders = [f"data.path={tmp_path / 'ct'}", f"data.cache={tmp_path / 'cache'}"]
         short += [*folders, "data.conversion_workers=0", "data.workers=0"]
     assert cli.train(["--config", str(ROOT / f"configs/train/{name}.yaml"), *short]) == 0
-    prior, metadata = load_prior(tmp_path)
+    prior, metadata = from_pretrained(tmp_path)
     assert prior.parametrisation in name
     assert metadata.training["images_seen"] == 1

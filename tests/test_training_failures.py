@@ -6,7 +6,7 @@ from safetensors.torch import load_file
 
 from gnclightning import cli, memory
 from gnclightning.networks import UNet, UNetConfig
-from gnclightning.priors import Form, NetworkEnergy, NetworkScore, load_prior
+from gnclightning.priors import Form, NetworkEnergy, NetworkScore, from_pretrained
 from gnclightning.sde import VESDE, VPSDE
 from gnclightning.training import guard
 from gnclightning.training.module import DenoisingModule, TrainingPlan
@@ -157,7 +157,7 @@ def test_exhausted_memory_is_explained_and_smaller_batches_go_on(
     assert saved_step(tmp_path) == 3
     monkeypatch.undo()
     train(tmp_path, 4, *FEW, *advice.split())
-    assert load_prior(tmp_path)[1].training["images_seen"] == 8
+    assert from_pretrained(tmp_path)[1].training["images_seen"] == 8
 
 
 def test_what_one_image_needs_cannot_be_shared_out(tmp_path, capsys, monkeypatch):

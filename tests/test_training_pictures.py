@@ -6,7 +6,7 @@ import torch
 
 from gnclightning.data.ellipses import phantoms
 from gnclightning.metrics import psnr
-from gnclightning.priors import load_prior
+from gnclightning.priors import from_pretrained
 from gnclightning.training.module import VALIDATION_TIMES, DenoisingModule, TrainingPlan
 from gnclightning.training.pictures import denoised_levels, draw_levels, side_by_side
 
@@ -15,7 +15,7 @@ TIMES = torch.tensor(VALIDATION_TIMES)
 
 @pytest.fixture(scope="module")
 def prior():
-    return load_prior("ellipses-128")[0]
+    return from_pretrained("ellipses-128")[0]
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from gnclightning.priors import load_prior
+from gnclightning.priors import from_pretrained
 
 ROOT = Path(__file__).parents[1]
 STEPS = 12
@@ -119,7 +119,7 @@ def test_a_run_killed_again_and_again_ends_with_the_weights_of_a_whole_one(setti
     assert 0 < len(losses(tmp_path / "killed")) < STEPS
     train(tmp_path / "killed", *settings)
     assert same(weights(tmp_path / "killed"), weights(tmp_path / "whole"))
-    assert load_prior(tmp_path / "killed")[1].training["images_seen"] == 4 * STEPS
+    assert from_pretrained(tmp_path / "killed")[1].training["images_seen"] == 4 * STEPS
 
 
 def test_a_scheduler_s_signal_keeps_a_checkpoint_to_go_on_from(tmp_path):
@@ -151,7 +151,7 @@ def test_a_run_goes_on_with_another_number_of_processes(tmp_path):
     kill_after(tmp_path / "parts", 8, 0.0, "trainer.devices=2", *TWO)
     halves = ["optimizer.batch_size=2", "trainer.accumulate_grad_batches=2"]
     train(tmp_path / "parts", *halves)
-    assert load_prior(tmp_path / "parts")[1].training["images_seen"] == 4 * STEPS
+    assert from_pretrained(tmp_path / "parts")[1].training["images_seen"] == 4 * STEPS
     assert_near(tmp_path / "parts", tmp_path / "whole", tmp_path / "first")
 
 

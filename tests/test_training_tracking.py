@@ -12,7 +12,7 @@ from matplotlib.image import imread
 from gnclightning import cli
 from gnclightning.data.ellipses import phantoms
 from gnclightning.losses import PowerTimes
-from gnclightning.priors import load_prior
+from gnclightning.priors import from_pretrained
 from gnclightning.sampling import draw_samples
 from gnclightning.sde import VPSDE
 from gnclightning.training import monitoring
@@ -172,7 +172,7 @@ def test_samples_and_denoised_images_come_with_the_reconstructions(folder):
     """Those of the final weights are what these give: at the second of two validations."""
     samples, denoised = pictures(folder, "samples"), pictures(folder, "denoised")
     assert len(samples) == 4
-    prior, _ = load_prior(folder)
+    prior, _ = from_pretrained(folder)
     drawn = draw_samples(prior, prior.sde, (1, 16, 16), range(2)).clamp(0, 1)[:, 0].numpy()
     for image in drawn:
         assert min(np.abs(image - sample).max() for sample in samples) <= 0.51 / 255

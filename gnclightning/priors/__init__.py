@@ -2,19 +2,15 @@
 
 from gnclightning.priors.base import EnergyPrior, Prior, ScaledPrior
 from gnclightning.priors.gaussian_mixture import GaussianMixture
+from gnclightning.priors.metadata import PIXEL_SIZES, RANGE, VALIDATION, PriorMetadata
 from gnclightning.priors.network import Form, NetworkEnergy, NetworkPrior, NetworkScore
-from gnclightning.priors.storage import (
-    PIXEL_SIZES,
-    RANGE,
-    PriorMetadata,
-    load_prior,
-    save_prior,
-    shipped_priors,
-)
+from gnclightning.priors.storage import FILE, from_pretrained, save_pretrained, shipped_priors
 
 __all__ = [
+    "FILE",
     "PIXEL_SIZES",
     "RANGE",
+    "VALIDATION",
     "EnergyPrior",
     "Form",
     "GaussianMixture",
@@ -24,7 +20,7 @@ __all__ = [
     "Prior",
     "PriorMetadata",
     "ScaledPrior",
-    "load_prior",
-    "save_prior",
+    "from_pretrained",
+    "save_pretrained",
     "shipped_priors",
 ]

@@ -1,10 +1,12 @@
 """Saving and loading network priors: safetensors with their description in the header.
 
-Nothing here unpickles. A file describes itself completely, so `load_prior` needs only its path.
+Nothing here unpickles or downloads. A file describes itself completely, so that
+`from_pretrained` needs only its path; the model card beside it repeats that for people.
 """
 
 import json
-from dataclasses import asdict, dataclass, field
+import re
+from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ from gnclightning import __version__
 from gnclightning.errors import UserError
 from gnclightning.files import replacing
 from gnclightning.networks import UNet, UNetConfig
+from gnclightning.priors.card import is_card, model_card
+from gnclightning.priors.metadata import PriorMetadata
 from gnclightning.priors.network import Form, NetworkEnergy, NetworkPrior, NetworkScore
 from gnclightning.sde import from_dict
 
@@ -24,43 +28,26 @@ FORMAT = 1
 KEY = "gnclightning"
 KINDS = {kind.parametrisation: kind for kind in (NetworkScore, NetworkEnergy)}
 SUFFIX = ".safetensors"
-RANGE, PIXEL_SIZES = "range", "pixel_size_range"
-"""Where a description of training has the values that became 0 and 1, and the pixels' sizes."""
+PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
+FILE, CARD = "prior.safetensors", "README.md"
+"""What a folder of weights holds."""
 
 
-@dataclass(frozen=True)
-class PriorMetadata:
-    """What a user must know of a prior before reconstructing with it.
+def save_pretrained(
+    prior: NetworkPrior, metadata: PriorMetadata, path: str | Path, license: str = "unknown"
+) -> None:
+    """Write weights and description, atomically (a reader never sees half a file).
 
-    Attributes:
-        image_shape: (H, W) of the training images.
-        intensity_range: smallest and largest image value in training.
-        intensity_unit: what one unit of image value is.
-        pixel_size: side of a pixel, in `length_unit`.
-        length_unit: unit of lengths.
-        symmetric: whether flipped and turned images are as likely as the images themselves.
-        training: free description: data, images seen, seconds, hardware, EMA decay.
-        version: version of gnclightning that wrote the file.
+    Args:
+        prior: the prior.
+        metadata: its description.
+        path: a `.safetensors` file; or a folder, which gets `prior.safetensors` and a model card,
+            `README.md`, in place of an earlier one: a `README.md` about something else stays.
+        license: of the weights, for the model card; one of Hugging Face's identifiers.
     """
-
-    image_shape: tuple[int, int]
-    intensity_range: tuple[float, float] = (0.0, 1.0)
-    intensity_unit: str = "fraction of the maximum"
-    pixel_size: float = 1.0
-    length_unit: str = "pixel"
-    symmetric: bool = False
-    training: dict[str, Any] = field(default_factory=dict[str, Any])
-    version: str = __version__
-
-    def __post_init__(self) -> None:
-        """Refuse what a damaged or edited file may say; raises `ValueError`."""
-        for name in ("image_shape", "intensity_range"):
-            if len(getattr(self, name)) != 2:
-                raise ValueError(f"{name}: expected two numbers, got {getattr(self, name)}")
-
-
-def save_prior(prior: NetworkPrior, metadata: PriorMetadata, path: Path) -> None:
-    """Write weights and description to `path`, atomically (a reader never sees half a file)."""
+    path = Path(path)
+    file = path if path.suffix == SUFFIX else path / FILE
+    file.parent.mkdir(parents=True, exist_ok=True)
     header = {
         "format": FORMAT,
         "parametrisation": prior.parametrisation,
@@ -69,14 +56,17 @@ def save_prior(prior: NetworkPrior, metadata: PriorMetadata, path: Path) -> None
         "network": prior.network.config.to_dict(),
         "metadata": asdict(metadata),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
     weights = {k: v.detach().cpu().contiguous() for k, v in prior.network.state_dict().items()}
     # Bytes written here, not by safetensors: its files are readable by their owner only.
-    with replacing(path) as temporary:
+    with replacing(file) as temporary:
         temporary.write_bytes(save(weights, metadata={KEY: json.dumps(header)}))
+    card = path / CARD
+    if file != path and (not card.exists() or is_card(card.read_text(encoding="utf-8"))):
+        with replacing(card) as temporary:
+            temporary.write_text(model_card(prior, metadata, license), encoding="utf-8")
 
 
-def load_prior(path: str | Path) -> tuple[NetworkPrior, PriorMetadata]:
+def from_pretrained(path: str | Path) -> tuple[NetworkPrior, PriorMetadata]:
     """Load a prior, ready for inference (parameters frozen), and its description.
 
     Args:
@@ -109,29 +99,42 @@ def load_prior(path: str | Path) -> tuple[NetworkPrior, PriorMetadata]:
 def shipped_priors() -> dict[str, Path]:
     """Names and files of the priors inside the package."""
     folder = Path(str(resources.files("gnclightning"))) / "weights"
-    return {file.stem: file for file in sorted(folder.glob(f"*{SUFFIX}"))}
+    return {file.parent.name: file for file in sorted(folder.glob(f"*/{FILE}"))}
 
 
 def resolve(path: str | Path) -> Path:
-    """The weights file that `path` names; see `load_prior`."""
+    """The weights file that `path` names; see `from_pretrained`."""
     shipped = shipped_priors()
     if str(path) in shipped:
         return shipped[str(path)]
     candidate = Path(path)
     if candidate.is_dir():
-        files = sorted(candidate.glob(f"*{SUFFIX}"))
-        if len(files) != 1:
-            raise UserError(
-                f"expected one {SUFFIX} file in {candidate}, found {len(files)}; "
-                "name the file itself with prior.path"
-            )
-        return files[0]
-    if not candidate.is_file():
-        raise UserError(
-            f"no prior at {str(path)!r}; expected a {SUFFIX} file, a folder with one, or a "
-            f"shipped name ({', '.join(shipped) or 'none shipped'})"
+        return _only_file(candidate)
+    if candidate.is_file():
+        return candidate
+    message = (
+        f"no prior at {str(path)!r}; expected a {SUFFIX} file, a folder with one, or a shipped "
+        f"name ({', '.join(shipped) or 'none shipped'})"
+    )
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)) and not candidate.suffix:
+        message += (
+            "; nothing is downloaded: a repository of the Hugging Face Hub is fetched with "
+            f"`hf download {path} --local-dir FOLDER`, then name FOLDER"
         )
-    return candidate
+    raise UserError(message)
+
+
+def _only_file(folder: Path) -> Path:
+    files = sorted(folder.glob(f"*{SUFFIX}"))
+    if len(files) == 1:
+        return files[0]
+    others = sorted(file.name for file in folder.iterdir() if file.suffix in PICKLES)
+    beside = (
+        f" beside {', '.join(others)}, which may hold pickles and are not read" if others else ""
+    )
+    raise UserError(
+        f"expected one {SUFFIX} file in {folder}, found {len(files)}{beside}; name the file itself"
+    )
 
 
 def _read(file: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

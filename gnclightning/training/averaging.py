@@ -15,7 +15,6 @@ from torch.optim.swa_utils import AveragedModel
 
 from gnclightning.errors import UserError
 from gnclightning.files import write_csv
-from gnclightning.metrics import psnr, ssim
 from gnclightning.priors import NetworkPrior
 from gnclightning.training.callbacks import PriorExport, ValidationProblem
 
@@ -154,7 +153,7 @@ class AverageChoice(Callback):
         self._problem = problem
         self._export = export
         self._console = console
-        self._folder = export.path.parent / FOLDER
+        self._folder = export.folder / FOLDER
 
     @property
     def _table(self) -> Path:
@@ -177,19 +176,20 @@ class AverageChoice(Callback):
 
     @torch.no_grad()
     def _choose(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._export.validation = None  # what is known is of the first average, and earlier
         for decay in self._averages.decays:
             self._averages.put(decay, pl_module)
             self._export.write(trainer, pl_module, self._folder / _file(decay), decay)
-        rows: list[tuple[float, float, float]] = []
+        found: dict[float, dict[str, float]] = {}
         for decay in self._averages.decays:
             self._averages.put(decay, pl_module)
             x = self._problem.reconstruct(_prior(pl_module))
-            truth = self._problem.images.to(x)
-            rows.append((decay, psnr(x, truth).mean().item(), ssim(x, truth).mean().item()))
+            found[decay] = self._problem.judge(x, trainer.global_step)
+        rows = [(decay, values["psnr"], values["ssim"]) for decay, values in found.items()]
         best = max(rows, key=lambda row: -math.inf if math.isnan(row[1]) else row[1])[0]
         self._averages.put(best, pl_module)
-        self._export.decay = best
-        self._export.write(trainer, pl_module, self._export.path, best)
+        self._export.decay, self._export.validation = best, found[best]
+        self._export.write(trainer, pl_module, self._export.folder, best)
         write_csv(
             self._table,
             ("ema_decay", "psnr", "ssim", "file", "shipped"),

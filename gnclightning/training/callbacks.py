@@ -16,7 +16,13 @@ from torch import Tensor
 from gnclightning.metrics import psnr, ssim
 from gnclightning.objectives import Alpha, GraduatedObjective
 from gnclightning.operators import ParallelBeam2D, Radon, add_noise
-from gnclightning.priors import NetworkEnergy, NetworkPrior, PriorMetadata, save_prior
+from gnclightning.priors import (
+    VALIDATION,
+    NetworkEnergy,
+    NetworkPrior,
+    PriorMetadata,
+    save_pretrained,
+)
 from gnclightning.priors.base import Prior
 from gnclightning.sampling import draw_samples
 from gnclightning.solvers import Armijo, FixedFirstStep, log_schedule, preconditioned, solve
@@ -71,6 +77,24 @@ class ValidationProblem:
         start = torch.randn(images.shape, generator=torch.Generator().manual_seed(0)).to(images)
         return objective.posterior_mean(solve(solver, objective, start).state.point, steps=1)
 
+    def judge(self, x: Tensor, after_steps: int) -> dict[str, float]:
+        """How good reconstructions are, and what of, for the description of the weights.
+
+        Args:
+            x: what `reconstruct` gave.
+            after_steps: steps of training that the weights have seen.
+        """
+        truth = self.images.to(x)
+        return {
+            "after_steps": after_steps,
+            "images": len(truth),
+            "angles": self.angles,
+            "noise": self.noise,
+            "iterations": self.steps,
+            "psnr": psnr(x, truth).mean().item(),
+            "ssim": ssim(x, truth).mean().item(),
+        }
+
 
 class ReconstructionCallback(Callback):
     """Every `every_n_steps` steps, reconstructs validation images and logs PSNR, SSIM, pictures.
@@ -82,11 +106,13 @@ class ReconstructionCallback(Callback):
     Args:
         problem: what to reconstruct.
         every_n_steps: steps between two reconstructions, at least.
+        export: what describes the weights, and says how good the latest ones were.
     """
 
-    def __init__(self, problem: ValidationProblem, every_n_steps: int):
+    def __init__(self, problem: ValidationProblem, every_n_steps: int, export: "PriorExport"):
         self.problem = problem
         self.every_n_steps = every_n_steps
+        self._export = export
         self._next = every_n_steps
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -97,15 +123,14 @@ class ReconstructionCallback(Callback):
         prior = pl_module.prior
         assert isinstance(prior, NetworkPrior)
         x = self.problem.reconstruct(prior)
-        truth = self.problem.images.to(x)
-        values = {
-            "validation/psnr": psnr(x, truth).mean(),
-            "validation/ssim": ssim(x, truth).mean(),
-        }
-        pl_module.log_dict({k: v.float() for k, v in values.items()}, prog_bar=True, sync_dist=True)
+        found = self.problem.judge(x, trainer.global_step)
+        self._export.validation = found
+        values = {f"validation/{name}": found[name] for name in ("psnr", "ssim")}
+        pl_module.log_dict(values, prog_bar=True, sync_dist=True)
         loggers = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
         if not (loggers and trainer.is_global_zero):
             return
+        truth = self.problem.images.to(x)
         pictures = {"reconstructions": side_by_side(truth, x), **_pictures(prior, truth)}
         for logger, (name, images) in product(loggers, pictures.items()):
             logger.log_image(f"images/{name}", images, step=trainer.global_step)
@@ -134,11 +159,11 @@ def _pictures(prior: NetworkPrior, truth: Tensor) -> dict[str, list[Picture]]:
 class PriorExport(Callback):
     """Writes the averaged weights as a prior, ready to use, at each validation and at the end.
 
-    Put it before the averaging callback. A run that had nothing left to do writes nothing: without
-    a step, the weights in place are not the average.
+    Put it before the averaging callback, behind that of reconstructions. A run that had nothing
+    left to do writes nothing: without a step, the weights in place are not the average.
 
     Args:
-        path: file to write.
+        folder: to write to, with a model card.
         metadata: description of the prior; what training has seen so far is added to `training`.
         batch_size: images of one batch on one device.
         decay: of the moving average that validation uses.
@@ -146,13 +171,15 @@ class PriorExport(Callback):
     """
 
     def __init__(
-        self, path: Path, metadata: PriorMetadata, batch_size: int, decay: float, images: Tensor
+        self, folder: Path, metadata: PriorMetadata, batch_size: int, decay: float, images: Tensor
     ):
-        self.path = path
+        self.folder = folder
         self.metadata = metadata
         self.batch_size = batch_size
         self.decay = decay
         self.images = images
+        self.validation: dict[str, float] | None = None
+        """See `ValidationProblem.judge`: of the weights to write, or earlier ones."""
         self._images = 0
         self._stepped = False
         self._seconds = 0.0
@@ -177,17 +204,19 @@ class PriorExport(Callback):
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Export while the averaged weights are in place."""
         if not trainer.sanity_checking:
-            self.write(trainer, pl_module, self.path, self.decay)
+            self.write(trainer, pl_module, self.folder, self.decay)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Export the final weights."""
         if self._stepped:
-            self.write(trainer, pl_module, self.path, self.decay)
+            self.write(trainer, pl_module, self.folder, self.decay)
 
     def write(
         self, trainer: L.Trainer, pl_module: L.LightningModule, path: Path, decay: float
     ) -> None:
         """Write the weights in place, as the average with a decay; only the first process does.
+
+        A folder gets a model card too, see `save_pretrained`.
 
         Raises:
             Diverged: their loss is not finite; a high one only keeps them from being written.
@@ -205,20 +234,26 @@ class PriorExport(Callback):
             "hardware": f"{trainer.world_size} x {_hardware(pl_module.device)}",
             "hours": round(self._elapsed() / 3600, 2),
             "ema_decay": decay,
+            VALIDATION: self.validation,
         }
-        save_prior(prior, replace(self.metadata, training=training), path)
+        save_pretrained(prior, replace(self.metadata, training=training), path)
 
     def _elapsed(self) -> float:
         return self._seconds + time.monotonic() - self._since
 
     def state_dict(self) -> dict[str, Any]:
-        """Seconds spent and images seen so far."""
-        return {"seconds": self._elapsed(), "images": self._images}
+        """Seconds spent, images seen, and what the latest weights were worth."""
+        return {
+            "seconds": self._elapsed(),
+            "images": self._images,
+            "validation": self.validation,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on counting."""
         self._seconds = state_dict["seconds"]
         self._images = state_dict["images"]
+        self.validation = state_dict.get("validation")  # checkpoints of before have none
 
 
 def _hardware(device: torch.device) -> str:
