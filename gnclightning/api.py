@@ -1,6 +1,9 @@
 """Reconstruction from Python: a sinogram in, images with their trace and certificate out."""
 
-from collections.abc import Sequence
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 from os import PathLike, fspath
@@ -12,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gnclightning.build_reconstruction import build_device, effective_config, prepare
-from gnclightning.build_scan import in_units_of_images
+from gnclightning.build_scan import check_coverage, in_units_of_images
 from gnclightning.config import ReconstructConfig, load_reconstruct_config
 from gnclightning.config.baselines import Baseline
 from gnclightning.config.reconstruct import GeometryConfig, SinogramDataConfig
@@ -45,6 +48,11 @@ _ARGUMENTS = {
     "geometry": "geometry",
 }
 """Settings, or groups of them, that are arguments here."""
+_NAMES = {
+    **{key: name for key, name in _ARGUMENTS.items() if "." in key},
+    "geometry.angles or geometry.degrees": "geometry.angles",
+}
+"""What messages name, as the caller of `reconstruct` knows it."""
 _OF_FILES = (
     "output",
     "overwrite",
@@ -132,6 +140,8 @@ def reconstruct(
     """
     stack = _stack(sinogram)
     _check_geometry(geometry)
+    if narrow := check_coverage(geometry):
+        warnings.warn(narrow, stacklevel=2)
     given = {
         "data.name": "sinogram",
         "data.path": "array",
@@ -146,16 +156,17 @@ def reconstruct(
         "methods": "[]",
         "logger.mode": "disabled",
     }
-    config = _configure([f"{key}={value}" for key, value in given.items()], settings)
-    config = replace(config, geometry=_described(geometry))
+    _check_settings(settings)
     names = tuple(str(number) for number in range(len(stack)))
-    config, source = in_units_of_images(
-        config, SinogramSet(stack[:, None], names, tuple(range(len(names))))
-    )
+    measured = SinogramSet(stack[:, None], names, tuple(range(len(names))))
+    with _in_terms_of_arguments():
+        config = load_reconstruct_config(None, [*(f"{k}={v}" for k, v in given.items()), *settings])
+        config = replace(config, geometry=_described(geometry))
+        config, source = in_units_of_images(config, measured)
+        on = _device(sinogram, device)
+        ready = prepare(config, source, on, geometry)
     assert isinstance(config.data, SinogramDataConfig)
     unit = config.data.white * geometry.pixel_size
-    on = _device(sinogram, device)
-    ready = prepare(config, source, on, geometry)
     results = _Results()
     observers: list[Observer] = [results]
     if progress:
@@ -222,7 +233,18 @@ def _described(geometry: ParallelBeam2D) -> GeometryConfig:
     )
 
 
-def _configure(given: Sequence[str], settings: Sequence[str]) -> ReconstructConfig:
+@contextmanager
+def _in_terms_of_arguments() -> Iterator[None]:
+    """Let errors name arguments in place of the settings that these became."""
+    try:
+        yield
+    except UserError as error:
+        pattern = "|".join(map(re.escape, _NAMES))
+        message = re.sub(rf"\b({pattern})\b", lambda found: _NAMES[found[0]], str(error))
+        raise UserError(message) from error
+
+
+def _check_settings(settings: Sequence[str]) -> None:
     if isinstance(settings, str):
         raise UserError(
             f"settings: expected a list of key=value, got {settings!r}: give [{settings!r}]"
@@ -240,7 +262,6 @@ def _configure(given: Sequence[str], settings: Sequence[str]) -> ReconstructConf
                     f"settings: expected settings of the reconstruction, got {setting}, which "
                     "concerns run folders: leave it out, or use gnc-reconstruct"
                 )
-    return load_reconstruct_config(None, [*given, *settings])
 
 
 def _device(sinogram: object, name: str) -> torch.device:

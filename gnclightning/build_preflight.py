@@ -141,11 +141,12 @@ def _corrections(run: Run) -> list[tuple[str, str]]:
 
 def _warnings(run: Run) -> list[str]:
     found = [check_coverage(run.geometry)] if isinstance(run.source, SinogramSet) else []
-    if isinstance(run.source, SinogramSet) and any(run.source.dead + run.source.clipped):
-        found.append(
-            f"{sum(run.source.dead)} dead pixels were filled in from their neighbours, "
-            f"{sum(run.source.clipped)} raised to data.least_transmission"
-        )
+    if isinstance(run.source, SinogramSet):
+        done = {
+            "dead pixels were filled in from their neighbours": sum(run.source.dead),
+            "pixels were raised to data.least_transmission": sum(run.source.clipped),
+        }
+        found += [f"{count} {what}" for what, count in done.items() if count]
     if run.centre is not None and run.centre.spread > _FEW_BINS:
         found.append(
             f"estimates of the centre of rotation from single sinograms differ by "

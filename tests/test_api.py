@@ -148,18 +148,24 @@ BAD = {
     "transposed": ({"transposed": True}, "swap the axes, angles come first"),
     "other angles": (
         {"geometry": ParallelBeam2D.for_image(32, 21, 0.5, "mm")},
-        "expected 21 angles x 47 detector bins, as the geometry has, got 20 x 47",
+        "expected 21 angles x 47 detector bins, as the geometry has, got 20 x 47: give "
+        "geometry.angles, geometry.detector_count",
+    ),
+    "narrow": (
+        {"geometry": replace(GEOMETRY, detector_spacing=0.1)},
+        r"sees 29% of the diameter of an image.*check the unit of geometry\.detector_spacing",
     ),
     "no geometry": ({"geometry": 20}, "expected a gnclightning.ParallelBeam2D, got int"),
     "other size": (
         {"geometry": replace(GEOMETRY, image_shape=(30, 30))},
-        "expected images of 32x32 pixels.*got 30x30",
+        "expected images of 32x32 pixels.*prior=.*got 30x30.* weights for this size with prior$",
     ),
-    "units": ({"white": 1e-3}, "give data.white=VALUE"),
-    "white": ({"white": -1.0}, r"data.white: expected > 0, got -1"),
-    "noise": ({"noise": -1}, r"noise.relative: expected >= 0"),
+    "units": ({"white": 1e-3}, "give white=VALUE"),
+    "white": ({"white": -1.0}, r"^white: expected > 0, got -1"),
+    "noise": ({"noise": -1}, r"^noise: expected >= 0"),
     "starts": ({"starts": 0}, r"starts: expected >= 1"),
-    "method": ({"method": "newton"}, "preconditioned"),
+    "method": ({"method": "newton"}, r"^method: expected preconditioned"),
+    "noiseless": ({"noise": 0.0}, r"give alpha\.rule=constant"),
     "prior": ({"prior": "nothing-128"}, "nothing-128"),
     "device": ({"device": "tpu"}, "device"),
     "argument": ({"settings": ["data.white=2"]}, "give white as an argument of reconstruct"),
@@ -179,7 +185,17 @@ def test_mistakes_end_in_one_line(case, sinograms, prior):
         sinogram = sinogram.swapaxes(1, 2)
     with pytest.raises(UserError, match=message) as caught:
         reconstruct(sinogram, prior, **changes)
-    assert "\n" not in str(caught.value)
+    text = str(caught.value)
+    assert "\n" not in text
+    if "settings" not in changes:
+        for setting in ("prior.path", "data.white", "noise.relative", "solver.name", "degrees"):
+            assert setting not in text
+
+
+def test_a_detector_that_is_a_little_narrow_is_warned_of(sinograms, prior):
+    geometry = replace(GEOMETRY, detector_spacing=0.3)
+    with pytest.warns(UserWarning, match="sees 88% of the diameter of an image of 16 mm"):
+        reconstruct(sinograms[:1], prior, geometry=geometry, starts=1)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

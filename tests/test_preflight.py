@@ -132,7 +132,8 @@ class TestBeforeARun:
         quiet = capsys.readouterr().err
         assert "warning: a detector of 22.4 mm" in quiet
         assert "sees 90% of the diameter" in quiet
-        assert f"warning: 0 dead pixels were filled in from their neighbours, {3 * 20 * 2}" in quiet
+        assert f"warning: {3 * 20 * 2} pixels were raised to data.least_transmission" in quiet
+        assert "dead pixels" not in quiet
         assert "|A|" not in quiet
         run(prior, tmp_path / "told", *more, *UNITS, "progress=true", data=data)
         assert "3 measured, 20 angles x 64 bins; |A| = " in capsys.readouterr().err
