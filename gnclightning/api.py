@@ -59,6 +59,7 @@ _OF_FILES = (
     "logger",
     "methods",
     "output_dicom",
+    "output_nifti",
     "alpha.sweep",
     *get_args(Baseline),
 )

@@ -10,12 +10,14 @@ from gnclightning.config.reconstruct import LDCTDataConfig, ReconstructConfig
 from gnclightning.data.dicom.cache import open_cache
 from gnclightning.data.dicom.cache_file import Cache
 from gnclightning.data.dicom.dataset import CachedSlices
-from gnclightning.data.dicom.derived import Origin
+from gnclightning.data.dicom.derived import Origin, write_derived_series
 from gnclightning.data.dicom.preprocessing import Preprocessing
 from gnclightning.data.dicom.split import PatientSplit, split_patients
+from gnclightning.data.dicom.volume import write_volumes
 from gnclightning.data.images import ImageSet
 from gnclightning.errors import UserError
-from gnclightning.reconstruction.dicom_series import DicomSeries
+from gnclightning.reconstruction.dicom_series import SliceSeries, Write
+from gnclightning.reconstruction.folder import DICOM, NIFTI
 from gnclightning.reconstruction.records import label
 
 
@@ -60,10 +62,27 @@ def build_slice_images(config: LDCTDataConfig, progress: bool) -> ImageSet:
     return ImageSet(stack.to(torch.float32), names, tuple(numbers))
 
 
-def build_dicom_series(config: ReconstructConfig, folder: Path) -> DicomSeries:
-    """What writes the reconstructions of slices as DICOM series into the run folder."""
+def build_slice_series(config: ReconstructConfig, folder: Path) -> list[SliceSeries]:
+    """What writes the reconstructions of slices into the run folder, as far as it is wanted."""
+    if not (config.output_dicom or config.output_nifti):
+        return []
     assert isinstance(config.data, LDCTDataConfig)
     cache, numbers = _chosen(config.data, progress=False)
+    sources = {_name(cache, n, k): cache.slices[n] for k, n in numbers.items()}
+    root, process, origin = Path(config.data.path), cache.process, _origin(config)
+    writers: dict[str, Write] = {}
+    if config.output_dicom:
+        writers[DICOM] = lambda to, slices, images: write_derived_series(
+            to, root, slices, images, process, origin
+        )
+    if config.output_nifti:
+        writers[NIFTI] = lambda to, slices, images: write_volumes(to, root, slices, images, process)
+    solver = config.solver.name
+    return [SliceSeries(folder, name, sources, solver, write) for name, write in writers.items()]
+
+
+def _origin(config: ReconstructConfig) -> Origin:
+    """What derived DICOM series say of themselves."""
     noise = config.noise
     level = (
         f"relative level {noise.relative:g}" if noise.absolute is None else f"{noise.absolute:g}"
@@ -75,13 +94,11 @@ def build_dicom_series(config: ReconstructConfig, folder: Path) -> DicomSeries:
         f"{level}) and reconstructed: {solver}, prior {Path(config.prior.path).name}, "
         f"gnclightning {__version__}. For research, not for diagnosis."
     )
-    origin = Origin(
+    return Origin(
         series=f"{_described(solver)}, {angles} views",
         derivation=derivation.encode("ascii", "replace").decode()[:1024],
         version=__version__,
     )
-    sources = {_name(cache, n, k): cache.slices[n] for k, n in numbers.items()}
-    return DicomSeries(folder, Path(config.data.path), sources, cache.process, solver, origin)
 
 
 def _described(solver: str) -> str:

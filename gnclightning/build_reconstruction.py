@@ -26,6 +26,7 @@ from gnclightning.config.reconstruct import (
     SinogramDataConfig,
 )
 from gnclightning.config.solver import GraduatedConfig, PreconditionedConfig, SolverConfig
+from gnclightning.data.dicom.volume import check_nibabel
 from gnclightning.data.images import ImageSet
 from gnclightning.data.sinograms import SinogramSet
 from gnclightning.diagnostics import Inspection, inspect
@@ -166,6 +167,8 @@ def check_slices(config: ReconstructConfig) -> None:
     data, path = config.data, config.prior.path
     if not isinstance(data, LDCTDataConfig):
         return
+    if config.output_nifti:
+        check_nibabel()
     _, metadata = from_pretrained(path)
     if data.size is not None:
         remedy = f"give data.size={metadata.image_shape[0]}"

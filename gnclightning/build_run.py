@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from gnclightning.build_ldct import build_dicom_series
+from gnclightning.build_ldct import build_slice_series
 from gnclightning.build_measurement import build_source
 from gnclightning.build_preflight import Run, build_preflight
 from gnclightning.build_reconstruction import (
@@ -136,8 +136,7 @@ def _take_part(
             )
             observers.append(Report(folder))
             observers += _console_observers(effective, folder, chunks, failed)
-            if effective.output_dicom:
-                observers.append(build_dicom_series(effective, folder))
+            observers += build_slice_series(effective, folder)
         with full_float32():
             run(
                 _work(ready, chunks, processes, observers),

@@ -348,6 +348,8 @@ class ReconstructConfig(Section):
     """Whether to show a progress bar."""
     output_dicom: bool = False
     """Whether reconstructions are written as DICOM series too; for data.name=ldct."""
+    output_nifti: bool = False
+    """Whether they are written as NIfTI volumes too, likewise; needs nibabel."""
     live_table: bool = False
     """Whether to show the images under way below the bar, on a terminal."""
     prior: PriorSourceConfig = field(default_factory=PriorSourceConfig)
@@ -406,9 +408,12 @@ class ReconstructConfig(Section):
         if isinstance(self.batch_size, str) and self.batch_size != "auto":
             message = f"expected auto or a number of images, got {self.batch_size!r}"
             raise FieldError(self, "batch_size", message)
-        if self.output_dicom and not isinstance(self.data, LDCTDataConfig):
-            message = f"expected false with data.name={self.data.name}, which is no DICOM series"
-            raise FieldError(self, "output_dicom", message)
+        for name in ("output_dicom", "output_nifti"):
+            if getattr(self, name) and not isinstance(self.data, LDCTDataConfig):
+                message = (
+                    f"expected false with data.name={self.data.name}, which is no DICOM series"
+                )
+                raise FieldError(self, name, message)
         if self.starts > 1 and self.start != "random":
             message = f"expected 1 with start={self.start}, which is the same each time"
             raise FieldError(self, "starts", f"{message}, got {self.starts}: give start=random")

@@ -19,7 +19,7 @@ PARENT = Path("runs")
 CONFIG, METRICS, TRACE = "config.yaml", "metrics.csv", "trace.csv"
 RECONSTRUCTIONS, SUMMARY = "reconstructions.h5", "summary.json"
 CERTIFICATE, REPORT = "certificate.json", "report.html"
-FIGURES, DICOM = "figures", "dicom"
+FIGURES, DICOM, NIFTI = "figures", "dicom", "nifti"
 RECONSTRUCTIONS_FIGURE, ERRORS_FIGURE = "reconstructions.png", "errors.png"
 CONVERGENCE_FIGURE, STARTS_FIGURE = "convergence.png", "starts.png"
 ALPHA_FIGURE = "alpha.png"
@@ -92,7 +92,8 @@ def locked(folder: Path) -> Iterator[None]:
 
 def clear_folder(folder: Path) -> None:
     """Remove what an earlier run left, its settings last: what has none is no run."""
-    shutil.rmtree(folder / DICOM, ignore_errors=True)
+    for name in (DICOM, NIFTI):
+        shutil.rmtree(folder / name, ignore_errors=True)
     for name in _FILES:
         (folder / name).unlink(missing_ok=True)
 
@@ -103,8 +104,9 @@ def clear_unfinished(folder: Path) -> None:
         path = folder / name
         for left in path.parent.glob(f".{path.stem}-*{path.suffix}"):
             left.unlink()
-    for left in folder.glob(f".{DICOM}-*"):
-        shutil.rmtree(left, ignore_errors=True)
+    for name in (DICOM, NIFTI):
+        for left in folder.glob(f".{name}-*"):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def probe_folder(folder: Path, size: int) -> None:
