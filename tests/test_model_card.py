@@ -121,8 +121,10 @@ def test_its_lines_run(kind, tmp_path):
 def test_a_readme_about_something_else_stays(tmp_path):
     first = card(tmp_path)
     assert card(tmp_path, license="mit") != first
-    (tmp_path / "README.md").write_text("# My project\n")
-    assert card(tmp_path) == "# My project\n"
+    for text in (b"# My project\n", b"# M\xfcnchen\n"):
+        (tmp_path / "README.md").write_bytes(text)
+        save_pretrained(*from_pretrained(tmp_path), tmp_path)
+        assert (tmp_path / "README.md").read_bytes() == text
 
 
 def test_each_training_writes_one(tmp_path):

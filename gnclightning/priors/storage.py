@@ -61,7 +61,7 @@ def save_pretrained(
     with replacing(file) as temporary:
         temporary.write_bytes(save(weights, metadata={KEY: json.dumps(header)}))
     card = path / CARD
-    if file != path and (not card.exists() or is_card(card.read_text(encoding="utf-8"))):
+    if file != path and (not card.exists() or is_card(card.read_text("utf-8", "replace"))):
         with replacing(card) as temporary:
             temporary.write_text(model_card(prior, metadata, license), encoding="utf-8")
 
