@@ -115,7 +115,7 @@ WEIGHTS = [
     _weights("truncated", _half, "is not a safetensors file", "export a prior with gnc-train"),
     _weights("zero bytes", Path.touch, "is not a safetensors file", "export a prior"),
     _weights("a web page", lambda path: path.write_bytes(PAGE), "is not a safetensors file"),
-    _weights("a folder without any", Path.mkdir, "found 0", "name the file itself with prior.path"),
+    _weights("a folder without any", Path.mkdir, "found 0", "name the file itself"),
     _weights(
         "of another program",
         lambda path: path.write_bytes(save({"weight": torch.ones(2)})),
