@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from gnclightning.reconstruction.writers import RunFolder
 from run_folders import tiny_prior
 
 settings.register_profile("ci", derandomize=True, deadline=None, max_examples=30)
@@ -22,3 +23,9 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 def prior(tmp_path_factory) -> Path:
     """An untrained prior of images of 32 x 32 pixels."""
     return tiny_prior(tmp_path_factory.mktemp("prior") / "tiny.safetensors")
+
+
+@pytest.fixture
+def without_figures(monkeypatch):
+    """Run folders without figures, which take longer to draw than small runs to do."""
+    monkeypatch.setattr(RunFolder, "_draw", lambda self: None)
