@@ -30,9 +30,10 @@ def plot_traces(panel: Axes, results: Sequence[Result], column: str) -> None:
 
     The axis is logarithmic from iteration 10 on: methods differ in their number of iterations.
     """
-    for result, colour in zip(results, COLOURS, strict=False):
+    for number, (result, colour) in enumerate(zip(results, COLOURS, strict=False)):
         curve = mean_curve(result.trace, column)
-        panel.plot(*zip(*curve, strict=True), color=colour, linewidth=1.3, label=result.arm.title)
+        width = 3.2 if number == 0 else 1.3  # to be seen below another that is the same
+        panel.plot(*zip(*curve, strict=True), color=colour, linewidth=width, label=result.arm.title)
     panel.set_xscale("symlog", linthresh=10, linscale=0.6)
     panel.set_xlim(left=0)
     panel.xaxis.set_major_locator(FixedLocator(_ITERATIONS))
