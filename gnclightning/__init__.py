@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gnclightning.api import Reconstruction, reconstruct
     from gnclightning.errors import UserError
-    from gnclightning.operators import ParallelBeam2D
+    from gnclightning.operators import FanBeam2D, ParallelBeam2D
     from gnclightning.priors import PriorMetadata, from_pretrained, save_pretrained
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "FanBeam2D",
     "ParallelBeam2D",
     "PriorMetadata",
     "Reconstruction",
@@ -27,6 +28,7 @@ __all__ = [
 ]
 
 _PLACES = {
+    "FanBeam2D": "gnclightning.operators",
     "ParallelBeam2D": "gnclightning.operators",
     "PriorMetadata": "gnclightning.priors",
     "Reconstruction": "gnclightning.api",

@@ -18,10 +18,11 @@ from gnclightning.build_reconstruction import build_device, effective_config, pr
 from gnclightning.build_scan import check_coverage, in_units_of_images
 from gnclightning.config import ReconstructConfig, load_reconstruct_config
 from gnclightning.config.baselines import Baseline
-from gnclightning.config.reconstruct import GeometryConfig, SinogramDataConfig
+from gnclightning.config.geometry import GeometryConfig
+from gnclightning.config.images import SinogramDataConfig
 from gnclightning.data.sinograms import SinogramSet
 from gnclightning.errors import UserError
-from gnclightning.operators import ParallelBeam2D
+from gnclightning.operators import FanBeam2D, PlanarGeometry
 from gnclightning.reconstruction import certification
 from gnclightning.reconstruction.notebook import NotebookBar
 from gnclightning.reconstruction.records import BatchResult, MethodResult, TraceRow, mean_name
@@ -105,7 +106,7 @@ class Reconstruction(Generic[ArrayT]):
 
 def reconstruct(
     sinogram: ArrayT,
-    geometry: ParallelBeam2D,
+    geometry: PlanarGeometry,
     prior: str | PathLike[str] = "ellipses-128",
     method: Method = "preconditioned",
     *,
@@ -122,7 +123,8 @@ def reconstruct(
 
     Args:
         sinogram: line integrals, (angles, detectors) or (images, angles, detectors), real.
-        geometry: where they were measured; its image has the size that the prior was trained on.
+        geometry: where they were measured, a `ParallelBeam2D` or `FanBeam2D`; its image has the
+            size that the prior was trained on.
         prior: name of shipped weights, or a file or folder of weights.
         method: the solver.
         noise: standard deviation of the noise as a part of the mean absolute value of a sinogram;
@@ -214,16 +216,20 @@ def _stack(sinogram: object) -> Tensor:
 
 
 def _check_geometry(geometry: object) -> None:
-    if not isinstance(geometry, ParallelBeam2D):
+    if not isinstance(geometry, PlanarGeometry):
         raise UserError(
-            f"geometry: expected a gnclightning.ParallelBeam2D, got {type(geometry).__name__}: "
-            "make one with ParallelBeam2D.for_image or ParallelBeam2D.from_dict"
+            "geometry: expected a gnclightning.ParallelBeam2D or FanBeam2D, got "
+            f"{type(geometry).__name__}: make one with for_image or from_dict"
         )
 
 
-def _described(geometry: ParallelBeam2D) -> GeometryConfig:
+def _described(geometry: PlanarGeometry) -> GeometryConfig:
     """The settings of a geometry."""
+    fan = isinstance(geometry, FanBeam2D)
     return GeometryConfig(
+        beam="fan" if fan else "parallel",
+        source_distance=geometry.source_distance if fan else None,
+        detector_distance=geometry.detector_distance if fan else None,
         angles=len(geometry.angles),
         degrees=np.rad2deg(geometry.angles).tolist(),
         detector_count=geometry.detector_count,
@@ -294,7 +300,7 @@ def _assemble(
 
     return Reconstruction(
         image=formed([part.x for part in found]),
-        fbp=formed([result.batch.fbp for result in results]),
+        fbp=formed([result.batch.direct for result in results]),
         mean=of_mean(lambda part: part.x),
         std=of_mean(lambda part: part.maps[STD]),
         residual=of_mean(residual),

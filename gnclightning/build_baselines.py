@@ -6,12 +6,14 @@ from typing import Any
 
 from gnclightning import baselines
 from gnclightning.baselines import Denoiser, Reconstructed
+from gnclightning.build_operator import build_direct, column_gain
 from gnclightning.config import ReconstructConfig
-from gnclightning.config.baselines import Baseline, OnObjectiveConfig
+from gnclightning.config.baselines import Compared, OnObjectiveConfig
+from gnclightning.config.operator import ProjectionConfig
 from gnclightning.config.sections import Section
 from gnclightning.config.solver import GradientDescentConfig
 from gnclightning.errors import UserError
-from gnclightning.operators import LinearOperator, Projector, weighted
+from gnclightning.operators import LinearOperator, weighted
 from gnclightning.priors import NetworkEnergy
 from gnclightning.reconstruction import methods
 from gnclightning.reconstruction.batch_size import BatchLimit
@@ -21,9 +23,9 @@ from gnclightning.reconstruction.records import MeasuredBatch
 
 
 def build_baseline(
-    name: Baseline,
+    name: Compared,
     config: ReconstructConfig,
-    operator: Projector,
+    operator: LinearOperator,
     prior: NetworkEnergy,
     build_solver: Callable[[ReconstructConfig], methods.GraduatedSolver],
     limit: BatchLimit | None,
@@ -39,11 +41,11 @@ def build_baseline(
         limit: how many images see the network at once; None: all.
     """
     match name:
-        case "fbp":
-            return methods.FilteredBackProjection(operator.geometry, config.fbp.filter)
+        case "fbp" | "direct":
+            return build_direct(config, operator)
         case "tv":
-            tv = config.tv
-            return methods.TotalVariation(operator, tv.weight, tv.iterations, tv.factor)
+            tv, gain = config.tv, column_gain(operator)
+            return methods.TotalVariation(operator, gain, tv.weight, tv.iterations, tv.factor)
         case "tikhonov":
             return _tikhonov(config, operator)
         case "nmapg":
@@ -65,10 +67,11 @@ def check_baselines(config: ReconstructConfig) -> None:
     """
     if config.noise.level != 0:
         return
+    direct = "fbp" if isinstance(config.operator, ProjectionConfig) else "direct"
     if "tv" in config.methods and config.tv.weight is None:
         raise UserError(
             "tv.weight=null derives the weight from the noise level, which is 0: give "
-            "tv.weight=NUMBER, or leave tv out with methods=[fbp]"
+            f"tv.weight=NUMBER, or leave tv out with methods=[{direct}]"
         )
     if "tikhonov" in config.methods:
         raise UserError(
@@ -77,7 +80,7 @@ def check_baselines(config: ReconstructConfig) -> None:
         )
 
 
-def _tikhonov(config: ReconstructConfig, operator: Projector) -> Comparison:
+def _tikhonov(config: ReconstructConfig, operator: LinearOperator) -> Comparison:
     weight, steps = config.tikhonov.weight, config.tikhonov.steps
 
     def reconstruct(measured: MeasuredBatch) -> Reconstructed:
@@ -88,9 +91,9 @@ def _tikhonov(config: ReconstructConfig, operator: Projector) -> Comparison:
 
 
 def _with_denoiser(
-    name: Baseline,
+    name: Compared,
     config: ReconstructConfig,
-    operator: Projector,
+    operator: LinearOperator,
     denoiser: Denoiser,
     limit: BatchLimit | None,
 ) -> Comparison:
@@ -107,7 +110,7 @@ def _with_denoiser(
         sigma, seeds = measured.sigma_y, measured.start_seeds
         match name:
             case "plug_and_play":
-                return baselines.plug_and_play(denoiser, a, y, sigma, measured.fbp, **settings)
+                return baselines.plug_and_play(denoiser, a, y, sigma, measured.direct, **settings)
             case "diffpir":
                 return baselines.diffpir(denoiser, a, y, sigma, seeds, **settings)
             case "dds":
@@ -120,12 +123,12 @@ def _with_denoiser(
     return Comparison(name, reconstruct, settings["steps"], limit)
 
 
-def _data(operator: Projector, measured: MeasuredBatch) -> tuple[LinearOperator, Any]:
+def _data(operator: LinearOperator, measured: MeasuredBatch) -> tuple[LinearOperator, Any]:
     return weighted(operator, measured.y, measured.weights)
 
 
 def _on_objective(
-    name: Baseline, config: ReconstructConfig, section: OnObjectiveConfig, prior: NetworkEnergy
+    name: Compared, config: ReconstructConfig, section: OnObjectiveConfig, prior: NetworkEnergy
 ) -> ReconstructConfig:
     """The settings of gradient descent on the solver's f, whose weight follows the noise level."""
     solver, alpha = config.solver, config.alpha

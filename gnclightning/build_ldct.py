@@ -5,8 +5,10 @@ from pathlib import Path
 import torch
 
 from gnclightning import __version__
+from gnclightning.config.images import LDCTDataConfig
 from gnclightning.config.ldct import LDCTConfig
-from gnclightning.config.reconstruct import LDCTDataConfig, ReconstructConfig
+from gnclightning.config.operator import ProjectionConfig
+from gnclightning.config.reconstruct import ReconstructConfig
 from gnclightning.data.dicom.cache import open_cache
 from gnclightning.data.dicom.cache_file import Cache
 from gnclightning.data.dicom.dataset import CachedSlices
@@ -87,18 +89,28 @@ def _origin(config: ReconstructConfig) -> Origin:
     level = (
         f"relative level {noise.relative:g}" if noise.absolute is None else f"{noise.absolute:g}"
     )
-    angles = config.geometry.angles
     solver = config.solver.name
+    measured, short = _measured(config)
     derivation = (
-        f"Parallel-beam sinogram of the source image simulated ({angles} angles, noise of "
-        f"{level}) and reconstructed: {solver}, prior {Path(config.prior.path).name}, "
+        f"{measured} of the source image simulated (noise of {level}) and "
+        f"reconstructed: {solver}, prior {Path(config.prior.path).name}, "
         f"gnclightning {__version__}. For research, not for diagnosis."
     )
     return Origin(
-        series=f"{_described(solver)}, {angles} views",
+        series=f"{_described(solver)}, {short}",
         derivation=derivation.encode("ascii", "replace").decode()[:1024],
         version=__version__,
     )
+
+
+def _measured(config: ReconstructConfig) -> tuple[str, str]:
+    """What was measured, in words and in few."""
+    operator, geometry = config.operator, config.geometry
+    if not isinstance(operator, ProjectionConfig):
+        kind = operator.name.replace("_", " ")
+        return f"Measurement ({kind})", kind
+    beam = str(geometry.beam).capitalize()
+    return f"{beam}-beam sinogram ({geometry.angles} angles)", f"{geometry.angles} views"
 
 
 def _described(solver: str) -> str:

@@ -1,22 +1,23 @@
 """From a `ReconstructConfig` to measurements: images or sinograms, their geometry and noise."""
 
 from dataclasses import replace
-from math import ceil, hypot, radians
+from math import ceil, radians, sqrt
 
 import torch
 
 from gnclightning.build_ldct import build_slice_images
+from gnclightning.build_operator import build_direct
 from gnclightning.build_scan import build_weights
 from gnclightning.config import ReconstructConfig
-from gnclightning.config.reconstruct import (
-    MOST_RAYS,
+from gnclightning.config.geometry import MOST_RAYS, GeometryConfig
+from gnclightning.config.images import (
     DemoDataConfig,
     EllipsesDataConfig,
     FolderDataConfig,
-    GeometryConfig,
     LDCTDataConfig,
     SinogramDataConfig,
 )
+from gnclightning.config.operator import ProjectionConfig
 from gnclightning.data.ellipses_file import PhantomSet, load_phantoms
 from gnclightning.data.folder import read_images
 from gnclightning.data.images import ImageSet
@@ -25,8 +26,9 @@ from gnclightning.data.samples import demo_images
 from gnclightning.data.sinograms import SinogramSet, read_sinograms
 from gnclightning.errors import UserError
 from gnclightning.memory import check_memory
-from gnclightning.operators import ParallelBeam2D, Projector
+from gnclightning.operators import FanBeam2D, LinearOperator, ParallelBeam2D, PlanarGeometry
 from gnclightning.reconstruction.measurement import Measured, Measurements, Simulated
+from gnclightning.sde import SDE
 
 
 def build_source(
@@ -54,14 +56,24 @@ def build_source(
     return build_images(config, rejected)
 
 
-def with_last_time(config: ReconstructConfig, measurements: Measurements) -> ReconstructConfig:
-    """The settings with a smallest time for the noise level, if none is given."""
+def with_last_time(
+    config: ReconstructConfig, measurements: Measurements, operator: LinearOperator, sde: SDE
+) -> ReconstructConfig:
+    """The settings with a smallest time for the noise level, if none is given.
+
+    That of projections follows their relative noise. Otherwise it is the time of the SDE whose
+    images are as noisy as pixels that the adjoint makes of noise, sigma_y over the norm of a column
+    of A.
+    """
     solver = config.solver
     if solver.t_min is not None:
         return config
-    return replace(
-        config, solver=replace(solver, t_min=solver.time_for(measurements.relative_noise()))
-    )
+    if isinstance(config.operator, ProjectionConfig):
+        time = solver.time_for(measurements.relative_noise())
+    else:
+        noise = torch.tensor([measurements.noise() / sqrt(operator.mean_gain())])
+        time = solver.time_near(float(sde.time_of(noise)))
+    return replace(config, solver=replace(solver, t_min=time))
 
 
 def build_images(config: ReconstructConfig, rejected: dict[str, str] | None = None) -> ImageSet:
@@ -92,15 +104,26 @@ def build_images(config: ReconstructConfig, rejected: dict[str, str] | None = No
 
 def build_geometry(
     config: GeometryConfig, image_shape: tuple[int, int], source: ImageSet | SinogramSet
-) -> ParallelBeam2D:
-    """The geometry; what is not given of the detector covers the image's diagonal.
+) -> PlanarGeometry:
+    """The geometry; what is not given of the detector sees the whole image.
 
     Raises:
         UserError: measured sinograms do not have its shape.
     """
     config = config.filled()
     assert config.angles is not None
-    geometry = ParallelBeam2D.for_image(image_shape, config.angles, *config.lengths)
+    if config.beam == "fan":
+        assert config.source_distance is not None
+        assert config.detector_distance is not None
+        geometry = FanBeam2D.for_image(
+            image_shape,
+            config.angles,
+            *config.lengths,
+            source_distance=config.source_distance,
+            detector_distance=config.detector_distance,
+        )
+    else:
+        geometry = ParallelBeam2D.for_image(image_shape, config.angles, *config.lengths)
     if config.degrees is not None or config.arc is not None:
         angles = tuple(radians(angle) for angle in config.given_degrees or ())
         geometry = replace(geometry, angles=angles)
@@ -113,32 +136,34 @@ def build_geometry(
         else:
             count = _bins(geometry, spacing)
     if count is not None:
-        diagonal = hypot(*image_shape) * geometry.pixel_size
         geometry = replace(
-            geometry, detector_count=count, detector_spacing=spacing or diagonal / count
+            geometry,
+            detector_count=count,
+            detector_spacing=spacing or geometry.covering_width / count,
         )
     geometry = replace(geometry, detector_offset=config.detector_offset or 0.0)
     return geometry
 
 
-def _bins(geometry: ParallelBeam2D, spacing: float) -> int:
-    """As many as cover the image's diagonal."""
-    diagonal = hypot(*geometry.image_shape) * geometry.pixel_size
-    bins = diagonal / spacing
+def _bins(geometry: PlanarGeometry, spacing: float) -> int:
+    """As many as see the whole image."""
+    width = geometry.covering_width
+    bins = width / spacing
     if not bins <= MOST_RAYS:
         raise UserError(
-            f"expected geometry.detector_spacing of at least {diagonal / MOST_RAYS:.3g} "
+            f"expected geometry.detector_spacing of at least {width / MOST_RAYS:.3g} "
             f"{geometry.unit}, which gives {MOST_RAYS} bins across the image, got {spacing:g}"
         )
     return ceil(bins)
 
 
 def build_measurements(
-    config: ReconstructConfig, source: ImageSet | SinogramSet, operator: Projector
+    config: ReconstructConfig, source: ImageSet | SinogramSet, operator: LinearOperator
 ) -> Measurements:
     """What measures the images, or has measured them."""
     noise, size = config.noise, config.geometry.lengths[0]
     start_seed = config.seed if config.start_seed is None else config.start_seed
+    direct = build_direct(config, operator)
     if isinstance(source, ImageSet):
         return Simulated(
             source,
@@ -147,7 +172,7 @@ def build_measurements(
             absolute=None if noise.absolute is None else noise.absolute / size,
             noise_seed=config.seed if noise.seed is None else noise.seed,
             start_seed=start_seed,
-            filter=config.fbp.filter,
+            direct=direct,
         )
     assert isinstance(config.data, SinogramDataConfig)
     if noise.absolute is None:
@@ -157,4 +182,4 @@ def build_measurements(
         level = noise.absolute / (size * config.data.white)
         sigma_y = torch.full((len(source),), level, dtype=torch.float64)
     weights = build_weights(config, source)
-    return Measured(source, operator, sigma_y, start_seed, config.fbp.filter, weights)
+    return Measured(source, operator, sigma_y, start_seed, direct, weights)

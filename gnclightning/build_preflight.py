@@ -7,10 +7,10 @@ import torch
 
 from gnclightning.build_scan import check_coverage
 from gnclightning.config import ReconstructConfig
-from gnclightning.config.reconstruct import SinogramDataConfig
+from gnclightning.config.images import SinogramDataConfig
 from gnclightning.data.images import ImageSet
 from gnclightning.data.sinograms import SinogramSet
-from gnclightning.operators import ParallelBeam2D, RotationCentre
+from gnclightning.operators import FanBeam2D, LinearOperator, PlanarGeometry, RotationCentre
 from gnclightning.priors import PriorMetadata
 from gnclightning.reconstruction.preflight import Preflight, Probe, check_fits, duration
 
@@ -26,7 +26,8 @@ class Run:
         given: the settings as they were given.
         config: the settings with what was filled in.
         source: images or sinograms.
-        geometry: in the user's unit of length.
+        geometry: in the user's unit of length; None without projections.
+        operator: A.
         metadata: of the prior.
         centre: the estimate of the centre of rotation, if it was asked for.
         probe: what a first image told.
@@ -35,7 +36,8 @@ class Run:
     given: ReconstructConfig
     config: ReconstructConfig
     source: ImageSet | SinogramSet
-    geometry: ParallelBeam2D
+    geometry: PlanarGeometry | None
+    operator: LinearOperator
     metadata: PriorMetadata
     centre: RotationCentre | None
     probe: Probe
@@ -52,18 +54,15 @@ def build_preflight(run: Run, output_bytes: int, device: torch.device) -> Prefli
     Raises:
         UserError: the detector is far too narrow, or a batch does not fit into memory.
     """
-    probe, geometry, images = run.probe, run.geometry, len(run.source)
-    kind = "measured" if isinstance(run.source, SinogramSet) else "simulated"
-    sinograms = f"{images} {kind}, {len(geometry.angles)} angles x {geometry.detector_count} bins"
+    probe, images = run.probe, len(run.source)
+    measured = _measured(run)
     batch = min(run.config.rows_at_once, images)
     memory = check_fits(probe, batch, device)
     gradient = probe.gradient
     seconds = images * run.config.solver.steps * probe.step_seconds
     mismatch = max(float(gradient.fidelity.max()), float(gradient.regulariser.max()))
     rows = [
-        ("sinograms", sinograms),
-        ("geometry", _geometry(geometry)),
-        ("images", _images(geometry, run.metadata)),
+        *_scanned(run, measured),
         ("intensity", _intensity(run)),
         ("noise", _noise(run)),
         *_corrections(run),
@@ -78,7 +77,7 @@ def build_preflight(run: Run, output_bytes: int, device: torch.device) -> Prefli
         ("output", f"some {output_bytes / 1e6:,.0f} MB"),
     ]
     headline = (
-        f"{sinograms}; |A| = {probe.norm:.4g}, dot test {probe.adjoint:.0e}, gradients within "
+        f"{measured}; |A| = {probe.norm:.4g}, dot test {probe.adjoint:.0e}, gradients within "
         f"{mismatch:.0e}; {memory / 1e9:.2g} GB, about {duration(seconds)}"
     )
     if run.centre is not None:
@@ -86,17 +85,48 @@ def build_preflight(run: Run, output_bytes: int, device: torch.device) -> Prefli
     return Preflight(rows, headline, _warnings(run))
 
 
-def _geometry(geometry: ParallelBeam2D) -> str:
+def _measured(run: Run) -> str:
+    """How many measurements of which size."""
+    images, geometry = len(run.source), run.geometry
+    if geometry is None:
+        size = " x ".join(map(str, run.operator.range_shape))
+        if (observed := run.operator.observed) is not None:
+            size += f", {float(observed.double().mean()):.0%} of them known"
+        return f"{images} simulated, {run.config.operator.name.replace('_', ' ')}, {size} values"
+    kind = "measured" if isinstance(run.source, SinogramSet) else "simulated"
+    return f"{images} {kind}, {len(geometry.angles)} angles x {geometry.detector_count} bins"
+
+
+def _scanned(run: Run, measured: str) -> list[tuple[str, str]]:
+    """Rows on measurements and images."""
+    if run.geometry is None:
+        rows, columns = run.operator.domain_shape
+        return [("measurements", measured), ("images", f"{rows}x{columns} pixels")]
+    return [
+        ("sinograms", measured),
+        ("geometry", _geometry(run.geometry)),
+        ("images", _images(run.geometry, run.metadata)),
+    ]
+
+
+def _geometry(geometry: PlanarGeometry) -> str:
     angles = [degrees(angle) for angle in geometry.angles]
     offset = geometry.detector_offset
+    fan = ""
+    if isinstance(geometry, FanBeam2D):
+        fan = (
+            f"fan beam, source {geometry.source_distance:.4g} and detector "
+            f"{geometry.detector_distance:.4g} {geometry.unit} from the centre; "
+        )
     return (
-        f"{min(angles):.4g} to {max(angles):.4g} degrees; bins of {geometry.detector_spacing:.4g} "
-        f"{geometry.unit}, the detector sees {geometry.coverage:.0%} of the image's diameter, "
+        f"{fan}{min(angles):.4g} to {max(angles):.4g} degrees; bins of "
+        f"{geometry.detector_spacing:.4g} {geometry.unit}, the detector "
+        f"sees {geometry.coverage:.0%} of the image's diameter, "
         f"centre of rotation {offset:.4g} {geometry.unit} off its middle"
     )
 
 
-def _images(geometry: ParallelBeam2D, metadata: PriorMetadata) -> str:
+def _images(geometry: PlanarGeometry, metadata: PriorMetadata) -> str:
     rows, columns = geometry.image_shape
     known = f"{metadata.pixel_size:g} {metadata.length_unit}"
     trained = "" if metadata.length_unit == "pixel" else f" (the prior's: {known})"
@@ -107,8 +137,9 @@ def _intensity(run: Run) -> str:
     text = f"0 to 1 is {run.metadata.intensity_unit}"
     data = run.config.data
     if isinstance(data, SinogramDataConfig):
-        text += f"; 1 is {data.white:g} per {run.geometry.unit} (data.white)"
-    return f"{text}; brightest patch of the first back-projection {run.probe.brightest.max():.3g}"
+        text += f"; 1 is {data.white:g} per {run.config.geometry.lengths[1]} (data.white)"
+    brightest = run.probe.brightest.max()
+    return f"{text}; brightest patch of the first direct reconstruction {brightest:.3g}"
 
 
 def _noise(run: Run) -> str:
@@ -140,8 +171,10 @@ def _corrections(run: Run) -> list[tuple[str, str]]:
 
 
 def _warnings(run: Run) -> list[str]:
-    found = [check_coverage(run.geometry)] if isinstance(run.source, SinogramSet) else []
+    found: list[str | None] = []
     if isinstance(run.source, SinogramSet):
+        if run.geometry is not None:
+            found.append(check_coverage(run.geometry))
         done = {
             "dead pixels were filled in from their neighbours": sum(run.source.dead),
             "pixels were raised to data.least_transmission": sum(run.source.clipped),

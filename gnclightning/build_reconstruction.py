@@ -14,17 +14,19 @@ from gnclightning.build_measurement import (
     build_measurements,
     with_last_time,
 )
+from gnclightning.build_operator import build_operator
 from gnclightning.build_scan import (
     find_centre,
     with_noise_level,
 )
 from gnclightning.build_solver import build_alpha, build_discrepancy, build_solver
 from gnclightning.config import ReconstructConfig
-from gnclightning.config.reconstruct import (
+from gnclightning.config.images import (
     FolderDataConfig,
     LDCTDataConfig,
     SinogramDataConfig,
 )
+from gnclightning.config.operator import ProjectionConfig
 from gnclightning.config.solver import GraduatedConfig, PreconditionedConfig, SolverConfig
 from gnclightning.data.dicom.volume import check_nibabel
 from gnclightning.data.images import ImageSet
@@ -33,8 +35,7 @@ from gnclightning.diagnostics import Inspection, inspect
 from gnclightning.errors import UserError
 from gnclightning.memory import check_memory
 from gnclightning.objectives import Alpha, GraduatedObjective
-from gnclightning.operators import ParallelBeam2D, Projector, RotationCentre, weighted
-from gnclightning.operators.backends import build_projector
+from gnclightning.operators import LinearOperator, PlanarGeometry, RotationCentre, weighted
 from gnclightning.priors import (
     EnergyPrior,
     NetworkEnergy,
@@ -70,7 +71,8 @@ class Ready:
     Attributes:
         config: the settings, with the noise level, the smallest time and the batch size that data
             and memory decide.
-        geometry: of the sinograms, in their own unit of length.
+        geometry: of the sinograms, in their own unit of length; None without projections.
+        operator: A.
         metadata: the description of the prior.
         measurements: what gives the measured batches.
         methods: the baselines, then the solver.
@@ -83,7 +85,8 @@ class Ready:
 
     config: ReconstructConfig
     source: ImageSet | SinogramSet
-    geometry: ParallelBeam2D
+    geometry: PlanarGeometry | None
+    operator: LinearOperator
     metadata: PriorMetadata
     measurements: Measurements
     methods: list[methods.Method]
@@ -97,7 +100,7 @@ def prepare(
     config: ReconstructConfig,
     source: ImageSet | SinogramSet,
     device: torch.device,
-    geometry: ParallelBeam2D | None = None,
+    geometry: PlanarGeometry | None = None,
     processes: int = 1,
     rejected: dict[str, str] | None = None,
 ) -> Ready:
@@ -119,19 +122,12 @@ def prepare(
     centre = find_centre(config, source)
     data = source.images if isinstance(source, ImageSet) else source.sinograms
     inputs = fingerprint(prior, data, source.names)
-    if geometry is None:
+    if geometry is None and isinstance(config.operator, ProjectionConfig):
         geometry = build_geometry(config.geometry, metadata.image_shape, source)
-    if centre is not None:
-        geometry = replace(geometry, detector_offset=centre.offset * geometry.detector_spacing)
-    check_size(metadata, config.prior.path, geometry.image_shape)
-    if isinstance(source, SinogramSet):
-        source.check_shape(*geometry.range_shape)
-        source.check_images(geometry.image_shape)
-    sinograms = len(source) * geometry.detector_count * len(geometry.angles)
-    check_memory(2 * sinograms * 4, f"{len(source)} sinograms (geometry.angles, detector bins)")
-    # Within a run lengths are in pixels: steps, weights and safeguards do not depend on a unit.
-    backend = config.operator.resolved
-    operator = build_projector(geometry.in_pixels(), backend, device, config.operator.kernel)
+    if geometry is not None:
+        geometry = _fitting(geometry, source, centre)
+        check_size(metadata, config.prior.path, geometry.image_shape)
+    operator = build_operator(config, geometry, metadata.image_shape, device)
     if bad := unusable(source, operator):
         source = source.without(bad)
         if rejected is None:
@@ -140,7 +136,7 @@ def prepare(
     config = with_noise_level(config, source)
     check_baselines(config)
     measurements = build_measurements(config, source, operator)
-    config = with_last_time(config, measurements)
+    config = with_last_time(config, measurements, operator, prior.sde)
     check_solver_times(config.solver, prior, config.prior.path)
     solver = build_method(config, operator, prior.to(device), metadata)
     with full_float32():
@@ -158,8 +154,32 @@ def prepare(
     if config.starts > 1:
         chosen[-1] = RandomStarts(solver, config.starts, operator)
     return Ready(
-        config, source, geometry, metadata, measurements, chosen, found, centre, limit, inputs
+        config,
+        source,
+        geometry,
+        operator,
+        metadata,
+        measurements,
+        chosen,
+        found,
+        centre,
+        limit,
+        inputs,
     )
+
+
+def _fitting(
+    geometry: PlanarGeometry, source: ImageSet | SinogramSet, centre: RotationCentre | None
+) -> PlanarGeometry:
+    """The geometry with its centre of rotation; its sinograms fit what was read, and memory."""
+    if centre is not None:
+        geometry = replace(geometry, detector_offset=centre.offset * geometry.detector_spacing)
+    if isinstance(source, SinogramSet):
+        source.check_shape(*geometry.range_shape)
+        source.check_images(geometry.image_shape)
+    sinograms = len(source) * geometry.detector_count * len(geometry.angles)
+    check_memory(2 * sinograms * 4, f"{len(source)} sinograms (geometry.angles, detector bins)")
+    return geometry
 
 
 def check_slices(config: ReconstructConfig) -> None:
@@ -231,7 +251,7 @@ def check_solver_times(solver: SolverConfig, prior: NetworkEnergy, path: str) ->
 
 
 def effective_config(
-    config: ReconstructConfig, geometry: ParallelBeam2D, device: torch.device
+    config: ReconstructConfig, geometry: PlanarGeometry | None, device: torch.device
 ) -> ReconstructConfig:
     """The settings with what stood in for those left out; they give the same run again.
 
@@ -245,27 +265,32 @@ def effective_config(
     data = config.data
     if isinstance(data, SinogramDataConfig):
         data = replace(data, attributes=False)  # the geometry below holds what they say
-    return replace(
-        config,
-        device=device.type,
-        data=data,
-        alpha=alpha,
-        operator=replace(config.operator, backend=config.operator.resolved),
-        geometry=replace(
-            config.geometry,
+    operator, described = config.operator, config.geometry
+    if isinstance(operator, ProjectionConfig):
+        operator = replace(operator, backend=operator.resolved)
+    if geometry is not None:
+        described = replace(
+            described,
             angles=len(geometry.angles),
             detector_count=geometry.detector_count,
             detector_spacing=geometry.detector_spacing,
             detector_offset=geometry.detector_offset,
             find_offset=False,
-        ),
+        )
+    return replace(
+        config,
+        device=device.type,
+        data=data,
+        alpha=alpha,
+        operator=operator,
+        geometry=described,
         logger=replace(config.logger, mode=effective_mode(config.logger.mode)),
     )
 
 
 def build_baselines(
     config: ReconstructConfig,
-    operator: Projector,
+    operator: LinearOperator,
     prior: NetworkEnergy,
     metadata: PriorMetadata,
     limit: BatchLimit | None = None,
@@ -283,7 +308,7 @@ def build_baselines(
 
 def build_sweep(
     config: ReconstructConfig,
-    operator: Projector,
+    operator: LinearOperator,
     prior: NetworkEnergy,
     metadata: PriorMetadata,
     limit: BatchLimit,
@@ -299,7 +324,10 @@ def build_sweep(
 
 
 def build_method(
-    config: ReconstructConfig, operator: Projector, prior: NetworkEnergy, metadata: PriorMetadata
+    config: ReconstructConfig,
+    operator: LinearOperator,
+    prior: NetworkEnergy,
+    metadata: PriorMetadata,
 ) -> methods.GraduatedSolver:
     """The solver with its objective, and what inspects the prior if that is asked for."""
     solver = config.solver
@@ -311,7 +339,7 @@ def build_method(
         solver=build_solver(solver),
         objective=build_objective(solver, operator, regulariser, alpha),
         mean_steps=solver.mean_steps,
-        start=methods.fbp_start if config.start == "fbp" else methods.random_start,
+        start=methods.random_start if config.start == "random" else methods.direct_start,
         denoise=solver.final_denoising,
         symmetric=metadata.symmetric,
         inspect=(lambda x: inspect(regulariser, x, solver.last_time)) if full else None,
@@ -321,7 +349,7 @@ def build_method(
 
 def build_objective(
     solver: SolverConfig,
-    operator: Projector,
+    operator: LinearOperator,
     regulariser: EnergyPrior,
     alpha: Callable[[Tensor], Alpha],
 ) -> Callable[[MeasuredBatch], GraduatedObjective]:

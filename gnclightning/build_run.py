@@ -43,7 +43,13 @@ from gnclightning.reconstruction.resuming import is_finished
 from gnclightning.reconstruction.runner import Observer, run
 from gnclightning.reconstruction.table import FinalTable
 from gnclightning.reconstruction.tracking import Tracking
-from gnclightning.reconstruction.writers import ChunkWriter, RunFolder, Units, estimate_size
+from gnclightning.reconstruction.writers import (
+    ChunkWriter,
+    ImageMeasurements,
+    Projections,
+    RunFolder,
+    estimate_size,
+)
 from gnclightning.tensors import full_float32
 from gnclightning.tracking import check_mode, open_logger
 
@@ -129,11 +135,9 @@ def _take_part(
         if leads:
             if finished := chunks.finished():
                 _say(f"going on: {len(finished)} of {len(chunks)} chunks are finished")
-            units = Units(ready.metadata.intensity_unit, ready.geometry.unit)
             facts = {"inputs": ready.inputs}
-            observers.append(
-                RunFolder(folder, ready.geometry, units, images, device, facts, rejected)
-            )
+            kind = _measurement(ready)
+            observers.append(RunFolder(folder, kind, images, device, facts, rejected))
             observers.append(Report(folder))
             observers += _console_observers(effective, folder, chunks, failed)
             observers += build_slice_series(effective, folder)
@@ -175,7 +179,14 @@ def _say_what_was_checked(
 ) -> None:
     """All of it if there is nothing more to come, else the headline."""
     run = Run(
-        given, ready.config, ready.source, ready.geometry, ready.metadata, ready.centre, ready.probe
+        given,
+        ready.config,
+        ready.source,
+        ready.geometry,
+        ready.operator,
+        ready.metadata,
+        ready.centre,
+        ready.probe,
     )
     report = build_preflight(run, _size(ready), device)
     for reason in rejected.values():
@@ -195,7 +206,15 @@ def _chunks(folder: Path, images: int) -> Chunks:
 def _size(ready: Ready) -> int:
     """Bytes that a run writes."""
     steps = ready.config.solver.steps
-    return estimate_size(len(ready.measurements), ready.geometry, len(ready.methods), steps)
+    return estimate_size(len(ready.measurements), ready.operator, len(ready.methods), steps)
+
+
+def _measurement(ready: Ready) -> Projections | ImageMeasurements:
+    """What the run's files say of its measurements."""
+    unit, operator = ready.metadata.intensity_unit, ready.config.operator
+    if ready.geometry is not None:
+        return Projections(unit, ready.geometry)
+    return ImageMeasurements(unit, asdict(operator))
 
 
 def _console_observers(

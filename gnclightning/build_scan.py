@@ -6,13 +6,14 @@ from math import isclose, radians
 from torch import Tensor
 
 from gnclightning.config import ReconstructConfig
-from gnclightning.config.reconstruct import GeometryConfig, SinogramDataConfig
+from gnclightning.config.geometry import GeometryConfig
+from gnclightning.config.images import SinogramDataConfig
 from gnclightning.data.images import ImageSet
 from gnclightning.data.scan_geometry import ScanGeometry, shown
 from gnclightning.data.sinograms import SinogramSet
 from gnclightning.errors import UserError
 from gnclightning.operators import (
-    ParallelBeam2D,
+    PlanarGeometry,
     RotationCentre,
     estimate_noise,
     mean_one,
@@ -24,6 +25,19 @@ _SAME = 1e-6
 """Relative difference of two numbers that mean the same."""
 _LEAST_COVERAGE = 0.5
 """Part of the image's diameter; a detector that sees less has another unit of length."""
+
+
+_SCALARS = (
+    "beam",
+    "source_distance",
+    "detector_distance",
+    "detector_count",
+    "detector_spacing",
+    "detector_offset",
+    "pixel_size",
+    "unit",
+)
+"""Settings of the geometry that files may state; they decide what angles mean."""
 
 
 def in_units_of_images(
@@ -66,7 +80,7 @@ def with_scan(config: ReconstructConfig, source: ImageSet | SinogramSet) -> Reco
 
 def _merged(config: GeometryConfig, stated: ScanGeometry, place: str) -> GeometryConfig:
     changes: dict[str, object] = {}
-    for name in ("detector_count", "detector_spacing", "detector_offset", "pixel_size", "unit"):
+    for name in _SCALARS:
         if name == "detector_offset" and config.find_offset:
             continue
         ours, theirs = getattr(config, name), getattr(stated, name)
@@ -74,14 +88,15 @@ def _merged(config: GeometryConfig, stated: ScanGeometry, place: str) -> Geometr
             changes[name] = theirs
         elif theirs is not None and not _same(ours, theirs):
             raise _contradiction(name, ours, theirs, place)
+    config = replace(config, **changes)
     ours = config.given_degrees
     if ours is None and stated.degrees is not None:
-        changes["degrees"] = list(stated.degrees)
-    elif ours is not None and stated.degrees is not None:
+        return replace(config, degrees=list(stated.degrees))
+    if ours is not None and stated.degrees is not None:
         alike = len(ours) == len(stated.degrees) and all(map(_same, ours, stated.degrees))
         if not alike:
             raise _contradiction("degrees", ours, stated.degrees, place)
-    return replace(config, **changes)
+    return config
 
 
 def _same(ours: float | str, theirs: float | str) -> bool:
@@ -150,7 +165,7 @@ def build_weights(config: ReconstructConfig, source: SinogramSet) -> Tensor | No
     return None if config.noise.weights == "uniform" else mean_one(source.transmitted)
 
 
-def check_coverage(geometry: ParallelBeam2D) -> str | None:
+def check_coverage(geometry: PlanarGeometry) -> str | None:
     """What is wrong with a detector that is too narrow for the image, if it can be borne.
 
     Raises:

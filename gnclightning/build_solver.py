@@ -6,7 +6,7 @@ from math import ceil
 
 from torch import Tensor
 
-from gnclightning.config.reconstruct import AlphaConfig
+from gnclightning.config.objective import AlphaConfig
 from gnclightning.config.solver import (
     FirstOrderConfig,
     GNCFlowConfig,

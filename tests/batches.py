@@ -13,11 +13,11 @@ from gnclightning.reconstruction.records import (
     MetricsRow,
     TraceRow,
 )
-from gnclightning.reconstruction.writers import RunFolder, Units
+from gnclightning.reconstruction.writers import Projections, RunFolder
 from gnclightning.solvers import Certificate
 
 SIZE, ANGLES = 8, 3
-GEOMETRY = ParallelBeam2D.for_image(SIZE, ANGLES)
+GEOMETRY = ParallelBeam2D.for_image(SIZE, ANGLES, unit="cm")
 
 
 def batch(*names: str) -> MeasuredBatch:
@@ -61,8 +61,8 @@ def result(*names: str, iterations: int = 2, psnr: float = 30.0) -> BatchResult:
 
 def run_folder(path: Path, images: int = 3, left_out: Mapping[str, str] | None = None) -> RunFolder:
     path.mkdir(exist_ok=True)
-    units = Units("1/cm", "cm")
-    return RunFolder(path, GEOMETRY, units, images, torch.device("cpu"), left_out=left_out)
+    kind = Projections("1/cm", GEOMETRY)
+    return RunFolder(path, kind, images, torch.device("cpu"), left_out=left_out)
 
 
 def names_in(folder: Path) -> list[str]:

@@ -155,7 +155,10 @@ BAD = {
         {"geometry": replace(GEOMETRY, detector_spacing=0.1)},
         r"sees 29% of the diameter of an image.*check the unit of geometry\.detector_spacing",
     ),
-    "no geometry": ({"geometry": 20}, "expected a gnclightning.ParallelBeam2D, got int"),
+    "no geometry": (
+        {"geometry": 20},
+        "expected a gnclightning.ParallelBeam2D or FanBeam2D, got int",
+    ),
     "other size": (
         {"geometry": replace(GEOMETRY, image_shape=(30, 30))},
         "expected images of 32x32 pixels.*prior=.*got 30x30.* weights for this size with prior$",

@@ -18,13 +18,12 @@ from gnclightning.config.reconstruct import AlphaConfig, GeometryConfig
 from gnclightning.config.solver import GNCFlowConfig, PreconditionedConfig
 from gnclightning.data.images import ImageSet
 from gnclightning.networks import UNet, UNetConfig
-from gnclightning.operators import Mask, Radon
+from gnclightning.operators import Mask, Radon, fbp
 from gnclightning.priors import NetworkEnergy
 from gnclightning.reconstruction.measurement import Stream, image_seed
 from gnclightning.reconstruction.methods import (
-    FilteredBackProjection,
     TotalVariation,
-    fbp_start,
+    direct_start,
     random_start,
 )
 from gnclightning.sde import VPSDE
@@ -151,12 +150,14 @@ class TestBuilding:
         images = build_images(config)
         operator = Radon(build_geometry(config.geometry, images.shape, images))
         parts = build_prior(config, images)
-        fbp, tv = build_baselines(config, operator, *parts)
-        assert fbp == FilteredBackProjection(operator.geometry, "shepp-logan")
-        assert tv == TotalVariation(operator, 0.25, 9)
-        solver = build_method(config, operator, *parts)
-        assert solver.start is fbp_start
+        direct, tv = build_baselines(config, operator, *parts)
         (batch,) = build_measurements(config, images, operator).batches(8)
+        expected = fbp(batch.y, operator.geometry, "shepp-logan")
+        assert torch.equal(direct.of(batch.y), expected)
+        assert torch.equal(batch.direct, expected)
+        assert tv == TotalVariation(operator, 20, 0.25, 9)
+        solver = build_method(config, operator, *parts)
+        assert solver.start is direct_start
         objective = solver.objective(batch)
         assert (objective.cg_steps, objective.damping) == (3, 2.5)
 

@@ -38,7 +38,7 @@ def odd_result() -> BatchResult:
     rows = [row._replace(t=math.nan, objective=0.1 + 0.2) for row in method.trace]
     inspection = Inspection(*[torch.tensor([math.nan, k]) for k in range(len(fields(Inspection)))])
     odd = replace(method, x=method.x.mT, trace=rows, inspection=inspection)
-    return BatchResult(replace(plain.batch, truth=None, y=plain.batch.fbp), [odd, method])
+    return BatchResult(replace(plain.batch, truth=None, y=plain.batch.direct), [odd, method])
 
 
 @pytest.fixture

@@ -21,14 +21,14 @@ from gnclightning.config import (
     save,
     to_yaml,
 )
-from gnclightning.config.baselines import Baseline
+from gnclightning.config.baselines import Compared
 from gnclightning.config.reconstruct import DemoDataConfig, FolderDataConfig, NoiseConfig
 from gnclightning.config.solver import GNCFlowConfig, GradientDescentConfig, PreconditionedConfig
 from gnclightning.errors import UserError
 
 Load = Callable[..., ReconstructConfig] | Callable[..., TrainConfig]
 
-METHODS = " | ".join(get_args(Baseline))
+METHODS = " | ".join(get_args(Compared))
 CONFIGS = Path(__file__).parents[1] / "configs"
 SHIPPED = [
     *((load_reconstruct_config, path) for path in sorted(CONFIGS.glob("reconstruct/*.yaml"))),
@@ -42,7 +42,8 @@ def _name(case: Path | Load) -> str:
 
 class TestShippedFiles:
     def test_all_are_found(self):
-        reconstruct = "demo folder gnc_flow gradient_descent gradient_like"
+        reconstruct = "demo folder gnc_flow gradient_descent gradient_like fan_beam denoising "
+        reconstruct += "inpainting deblurring super_resolution fourier"
         train = "ellipses_energy ellipses_score ldct_energy ldct_score"
         expected = {*reconstruct.split(), *train.split()}
         assert {path.stem for _, path in SHIPPED} >= expected

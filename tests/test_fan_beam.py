@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from geometries import ANGLE
 from gnclightning.errors import UserError
-from gnclightning.operators import FanBeam2D, ParallelBeam2D, Radon, dot_test, fbp
+from gnclightning.operators import (
+    FanBeam2D,
+    ParallelBeam2D,
+    Radon,
+    dot_test,
+    fbp,
+    geometry_from_dict,
+)
 
 F64 = torch.float64
 FANS = st.builds(
@@ -144,3 +151,24 @@ def test_impossible_fans_are_explained(values, message):
         FanBeam2D((8, 8), (0.0,), 9, 1.0, **given)
     with pytest.raises(UserError, match=message):
         FanBeam2D.for_image(8, 4, **given)
+
+
+@pytest.mark.parametrize(("source", "detector"), [(30.0, 0.0), (40.0, 60.0)])
+def test_a_whole_turn_of_fans_tells_the_sum_of_the_image(source, detector):
+    """As each parallel projection does: the measures of the bins are right."""
+    fan = FanBeam2D.for_image(32, 90, 0.8, "mm", source_distance=source, detector_distance=detector)
+    image = disc(fan, 6.0, -4.0, 4.0)
+    sums = (Radon(fan, F64)(image) * fan.bin_measures).sum(1)
+    expected = float(image.sum()) * fan.pixel_size**2
+    assert float(sums.mean()) == pytest.approx(expected, rel=1e-3)
+    assert float(sums.std()) > 0.02 * expected  # a single fan does not tell it
+    parallel = ParallelBeam2D.for_image(32, 7, 0.8, "mm")
+    sums = (Radon(parallel, F64)(image) * parallel.bin_measures).sum(1)
+    assert sums.tolist() == pytest.approx([expected] * 7, rel=1e-2)
+
+
+@given(FANS)
+def test_a_description_is_that_of_its_beam(geometry):
+    parallel = ParallelBeam2D.for_image((4, 5), 3)
+    assert geometry_from_dict(geometry.to_dict()) == geometry
+    assert geometry_from_dict(parallel.to_dict()) == parallel

@@ -17,6 +17,7 @@ import pytest
 from batches import GEOMETRY, names_in, result, run_folder
 from gnclightning.errors import UserError
 from gnclightning.files import replacing, write_csv, write_hdf5, write_json
+from gnclightning.operators import Radon
 from gnclightning.reconstruction.folder import choose_folder, clear_folder, probe_folder
 from gnclightning.reconstruction.writers import estimate_size
 from run_folders import table
@@ -140,8 +141,9 @@ class TestFolder:
             [result(f"{n}a", f"{n}b", f"{n}c", iterations=50, psnr=math.pi * 10) for n in range(20)]
         )
         size = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
-        overhead = estimate_size(0, GEOMETRY, 1, 50)
-        assert size < estimate_size(60, GEOMETRY, 1, 50) - overhead < 8 * size
+        operator = Radon(GEOMETRY)
+        overhead = estimate_size(0, operator, 1, 50)
+        assert size < estimate_size(60, operator, 1, 50) - overhead < 8 * size
 
 
 def test_an_hdf5_file_that_does_not_fit_leaves_the_old_one_alone(tmp_path):

@@ -40,7 +40,7 @@ class TestRunFolder:
         for name, tensors in {
             "ground_truth": [p.batch.truth for p in parts],
             "sinogram": [p.batch.y for p in parts],
-            "fbp": [p.batch.fbp for p in parts],
+            "fbp": [p.batch.direct for p in parts],
             "gnc_flow": [p.methods[0].x for p in parts],
         }.items():
             np.testing.assert_array_equal(found[name], torch.cat(tensors)[:, 0].numpy())

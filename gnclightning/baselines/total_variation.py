@@ -32,19 +32,19 @@ class TotalVariationResult(NamedTuple):
     objective: Tensor
 
 
-def tv_weight(sigma_y: Tensor, angle_count: int = 60) -> Tensor:
-    """Weight of total variation from the noise level, for CT with pixel size 1: (B,) -> (B,).
+def tv_weight(sigma_y: Tensor, gain: float = 60) -> Tensor:
+    """Weight of total variation from the noise level: (B,) -> (B,).
 
     The weight holds down noise as back-projection leaves it in a pixel: sigma_y times the norm of
-    a column of A, some sqrt(angle_count). The factor 1 was fitted on ELLIPSES phantoms of 128 x
-    128, where it is the best of seven (docs/results.md). Smaller images, whose details have fewer
-    pixels, want less.
+    a column of A, in CT with pixel size 1 some sqrt(angles). The factor 1 was fitted there, on
+    ELLIPSES phantoms of 128 x 128, where it is the best of seven (docs/results.md). Smaller images,
+    whose details have fewer pixels, want less.
 
     Args:
         sigma_y: standard deviation of each image's measurement noise.
-        angle_count: number of projection angles.
+        gain: squared norm of a column of A; in CT the number of angles.
     """
-    return math.sqrt(angle_count) * sigma_y
+    return math.sqrt(gain) * sigma_y
 
 
 @torch.no_grad()

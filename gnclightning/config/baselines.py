@@ -21,6 +21,9 @@ Baseline = Literal[
     "gradient_descent",
 ]
 
+Compared = Literal["direct", Baseline]
+"""What a run can compare the solver with; direct: the problem's own direct reconstruction."""
+
 
 @dataclass(kw_only=True)
 class FBPConfig(Section):

@@ -53,8 +53,11 @@ class SolverConfig(Section):
 
     def time_for(self, noise: float) -> float:
         """The `t_min` for a relative noise level, if none is given, to six digits."""
-        time = min(max(_TIME_OF_NOISE * noise, _SMALLEST_TIME), _LARGEST_TIME)
-        return float(f"{time:.6g}")
+        return self.time_near(_TIME_OF_NOISE * noise)
+
+    def time_near(self, time: float) -> float:
+        """The nearest time that `t_min` may have if none is given, to six digits."""
+        return float(f"{min(max(time, _SMALLEST_TIME), _LARGEST_TIME):.6g}")
 
 
 @dataclass(kw_only=True)
@@ -68,9 +71,9 @@ class GraduatedConfig(SolverConfig):
     final_steps: int = bounded(1, ">= 1")
     """How many of the iterations, the last ones, are at t_min."""
 
-    def time_for(self, noise: float) -> float:
+    def time_near(self, time: float) -> float:
         """See `SolverConfig`; at most t_max."""
-        return min(super().time_for(noise), self.t_max)
+        return min(super().time_near(time), self.t_max)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -4,14 +4,20 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from gnclightning.errors import UserError
 
 _ANGLES = ("angles", "angle_start", "angle_stop", "angle_count")
-_LENGTHS = ("detector_spacing", "detector_offset", "pixel_size")
+_LENGTHS = (
+    "detector_spacing",
+    "detector_offset",
+    "pixel_size",
+    "source_distance",
+    "detector_distance",
+)
 _UNITS = {
     "degree": 1.0,
     "degrees": 1.0,
@@ -40,6 +46,8 @@ class ScanGeometry:
         pixel_size: edge of a pixel of the image.
         image_shape: rows and columns of the image.
         unit: name of the unit of all lengths.
+        source_distance: of a fan beam, see `FanBeam2D`.
+        detector_distance: likewise.
     """
 
     degrees: tuple[float, ...] | None = None
@@ -49,6 +57,13 @@ class ScanGeometry:
     pixel_size: float | None = None
     image_shape: tuple[int, int] | None = None
     unit: str | None = None
+    source_distance: float | None = None
+    detector_distance: float | None = None
+
+    @property
+    def beam(self) -> Literal["fan"] | None:
+        """`fan` if there is a source; files say nothing of parallel beams."""
+        return None if self.source_distance is None else "fan"
 
     def check_same(self, file: Path, other: "ScanGeometry", other_file: Path) -> None:
         """Raise `UserError` if two files of one run state different geometries."""

@@ -5,10 +5,12 @@ from gnclightning.operators.base import LinearOperator
 from gnclightning.operators.blur import Blur, PeriodicBlur, gaussian_kernel
 from gnclightning.operators.checks import dot_test, mean_gain, operator_norm
 from gnclightning.operators.downsampling import Downsampling
+from gnclightning.operators.fan_beam import FanBeam2D, geometry_from_dict
 from gnclightning.operators.fbp import FilterName, fbp
 from gnclightning.operators.fourier import UndersampledFourier
-from gnclightning.operators.geometry import FanBeam2D, ParallelBeam2D, PlanarGeometry
+from gnclightning.operators.geometry import ParallelBeam2D, PlanarGeometry
 from gnclightning.operators.identity import Identity
+from gnclightning.operators.image_problems import direct_reconstruction, image_operator
 from gnclightning.operators.mask import Mask
 from gnclightning.operators.matrix import Matrix
 from gnclightning.operators.noise import add_noise, estimate_noise
@@ -39,10 +41,13 @@ __all__ = [
     "UndersampledFourier",
     "Weighted",
     "add_noise",
+    "direct_reconstruction",
     "dot_test",
     "estimate_noise",
     "fbp",
     "gaussian_kernel",
+    "geometry_from_dict",
+    "image_operator",
     "mean_gain",
     "mean_one",
     "operator_norm",

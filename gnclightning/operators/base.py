@@ -116,6 +116,11 @@ class LinearOperator(nn.Module, ABC):
             self._gain = mean_gain(self)
         return self._gain
 
+    @property
+    def observed(self) -> Tensor | None:
+        """Entries of a measurement that are measured, bool (*range_shape); None: all of them."""
+        return None
+
     def select(self, index: Tensor) -> "LinearOperator":
         """The operator of the images `index` (n,) of a batch; this one, unless images differ."""
         return self

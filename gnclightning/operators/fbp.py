@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from gnclightning.errors import UserError
-from gnclightning.operators.geometry import FanBeam2D, PlanarGeometry
+from gnclightning.operators.fan_beam import FanBeam2D
+from gnclightning.operators.geometry import PlanarGeometry
 
 _fft: Any = torch.fft  # comes without types
 

@@ -38,6 +38,11 @@ class UndersampledFourier(LinearOperator):
         super().__init__((rows, columns), (2, rows, columns))
         self.register_buffer("mask", mask, persistent=False)
 
+    @property
+    def observed(self) -> Tensor:
+        """See `LinearOperator`."""
+        return self.mask.expand(self.range_shape)
+
     def _matvec(self, x: Tensor) -> Tensor:
         coefficients = _fft.fft2(x, norm="ortho")
         return torch.stack([coefficients.real, coefficients.imag], -3) * self.mask

@@ -1,4 +1,4 @@
-"""Parallel-beam and fan-beam geometry in two dimensions.
+"""Where rays run in two dimensions: what all beams share, and parallel ones.
 
 The image is centred at the origin; row 0 is at the top, x points right and y points up. At
 angle theta the detector runs along e = (cos theta, sin theta) and beams along n = (-sin theta,
@@ -6,16 +6,16 @@ cos theta).
 """
 
 import math
-import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from gnclightning.errors import UserError
+from gnclightning.operators import checked
 
 ALL = slice(None)
 
@@ -50,7 +50,7 @@ class PlanarGeometry(ABC):
 
     def __post_init__(self) -> None:
         """Validate, and turn lists and arrays (as read from files) into tuples of numbers."""
-        shape = tuple(_count("each entry of image_shape", size) for size in self.image_shape)
+        shape = tuple(checked.count("each entry of image_shape", size) for size in self.image_shape)
         if len(shape) != 2:
             raise UserError(f"image_shape: expected (rows, columns), got {shape}")
         angles = tuple(float(angle) for angle in self.angles)
@@ -63,11 +63,11 @@ class PlanarGeometry(ABC):
         self._store(
             image_shape=shape,
             angles=angles,
-            detector_count=_count("detector_count", self.detector_count),
-            detector_spacing=_length("detector_spacing", self.detector_spacing),
-            pixel_size=_length("pixel_size", self.pixel_size),
+            detector_count=checked.count("detector_count", self.detector_count),
+            detector_spacing=checked.length("detector_spacing", self.detector_spacing),
+            pixel_size=checked.length("pixel_size", self.pixel_size),
             unit=str(self.unit),
-            detector_offset=_number("detector_offset", self.detector_offset),
+            detector_offset=checked.number("detector_offset", self.detector_offset),
         )
 
     def _store(self, **values: Any) -> None:
@@ -146,6 +146,20 @@ class PlanarGeometry(ABC):
 
     @property
     @abstractmethod
+    def covering_width(self) -> float:
+        """Width, in `unit`, of a detector around the centre that sees the whole image."""
+
+    @property
+    @abstractmethod
+    def bin_measures(self) -> Tensor:
+        """What each bin stands for in an integral over s, (detectors,), in `unit`, float64.
+
+        A projection times these adds up to the integral of the image if the beams are parallel; in
+        a fan the mean over a whole turn does.
+        """
+
+    @property
+    @abstractmethod
     def _seen_radius(self) -> float:
         """Of the largest circle about the centre of rotation that the detector sees."""
 
@@ -191,7 +205,7 @@ class ParallelBeam2D(PlanarGeometry):
         """
         square = isinstance(size_or_shape, int)
         rows, columns = (size_or_shape, size_or_shape) if square else size_or_shape
-        angle_count = _count("angle_count", angle_count)
+        angle_count = checked.count("angle_count", angle_count)
         diagonal = math.hypot(rows, columns)
         detector_count = 2 * math.ceil(diagonal / 2) + 1
         return cls(
@@ -204,6 +218,16 @@ class ParallelBeam2D(PlanarGeometry):
         )
 
     @property
+    def covering_width(self) -> float:
+        """See `PlanarGeometry`."""
+        return math.hypot(*self.image_shape) * self.pixel_size
+
+    @property
+    def bin_measures(self) -> Tensor:
+        """See `PlanarGeometry`."""
+        return torch.full((self.detector_count,), self.detector_spacing, dtype=torch.float64)
+
+    @property
     def _seen_radius(self) -> float:
         return self._half_detector
 
@@ -214,138 +238,5 @@ class ParallelBeam2D(PlanarGeometry):
         return self._bins(self._across(rows, angles, device))
 
 
-@dataclass(frozen=True)
-class FanBeam2D(PlanarGeometry):
-    """Rays from a point to a flat detector; both turn about the middle of the image.
-
-    At angle theta the source is at -`source_distance` n and the detector at `detector_distance` n;
-    with a source far away the rays are those of `ParallelBeam2D`.
-
-    Args:
-        source_distance: from the source to the centre of rotation, in `unit`; beyond the image.
-        detector_distance: from there to the detector, in `unit`; 0: a detector scaled to the
-            centre of rotation.
-    """
-
-    source_distance: float = field(kw_only=True)
-    detector_distance: float = field(kw_only=True)
-
-    _LENGTHS: ClassVar[tuple[str, ...]] = (
-        *PlanarGeometry._LENGTHS,
-        "source_distance",
-        "detector_distance",
-    )
-
-    def __post_init__(self) -> None:
-        """Validate."""
-        super().__post_init__()
-        source = _outside("source_distance", self.source_distance, self._radius, self.unit)
-        detector = _number("detector_distance", self.detector_distance)
-        if detector < 0:
-            raise UserError(f"detector_distance: expected at least 0, got {detector:g}")
-        self._store(source_distance=source, detector_distance=detector)
-
-    @classmethod
-    def for_image(
-        cls,
-        size_or_shape: int | tuple[int, int],
-        angle_count: int,
-        pixel_size: float = 1.0,
-        unit: str = "pixel",
-        *,
-        source_distance: float,
-        detector_distance: float,
-    ) -> Self:
-        """Evenly spaced angles over a whole turn, and a detector that sees the whole image.
-
-        At the centre of rotation its bins, an odd number, are no wider than a pixel.
-
-        Args:
-            size_or_shape: edge of a square image, or (rows, columns).
-            angle_count: number of angles n; they are 2 pi i / n.
-            pixel_size: edge of a pixel, in `unit`.
-            unit: name of the length unit.
-            source_distance: see the class.
-            detector_distance: see the class.
-        """
-        square = isinstance(size_or_shape, int)
-        shape = (size_or_shape, size_or_shape) if square else size_or_shape
-        angle_count = _count("angle_count", angle_count)
-        radius = math.hypot(*shape) * pixel_size / 2
-        source = _outside("source_distance", source_distance, radius, unit)
-        # Half the width, at the centre of rotation, of the fan that touches the image's circle.
-        half = source * radius / math.sqrt(source**2 - radius**2)
-        detector_count = 2 * math.ceil(half / pixel_size) + 1
-        magnification = (source + detector_distance) / source
-        return cls(
-            image_shape=shape,
-            angles=tuple(2 * math.pi * i / angle_count for i in range(angle_count)),
-            detector_count=detector_count,
-            detector_spacing=2 * half * magnification / detector_count,
-            pixel_size=pixel_size,
-            unit=unit,
-            source_distance=source_distance,
-            detector_distance=detector_distance,
-        )
-
-    @property
-    def _radius(self) -> float:
-        """Of the circle around the image."""
-        return math.hypot(*self.image_shape) * self.pixel_size / 2
-
-    @property
-    def length(self) -> float:
-        """From the source to the detector, in `unit`."""
-        return self.source_distance + self.detector_distance
-
-    @property
-    def _seen_radius(self) -> float:
-        half = self._half_detector
-        return self.source_distance * half / math.hypot(half, self.length)
-
-    def depths(
-        self, rows: slice = ALL, angles: slice = ALL, device: torch.device | None = None
-    ) -> Tensor:
-        """Distance of pixel centres from the source along n, (rows, columns, angles), float64."""
-        x, y = (position.to(device) for position in self.pixel_positions)
-        cosines, sines = (direction[angles].to(device) for direction in self.directions)
-        return self.source_distance + y[rows, None, None] * cosines - x[:, None] * sines
-
-    def detector_bins(
-        self, rows: slice = ALL, angles: slice = ALL, device: torch.device | None = None
-    ) -> Tensor:
-        """See `PlanarGeometry`."""
-        s = self._across(rows, angles, device)
-        return self._bins(s * self.length / self.depths(rows, angles, device))
-
-
 def _centred(count: int) -> Tensor:
     return torch.arange(count, dtype=torch.float64) - (count - 1) / 2
-
-
-def _count(name: str, value: Any) -> int:
-    if not isinstance(value, numbers.Integral) or value < 1:
-        raise UserError(f"{name}: expected an integer of at least 1, got {value!r}")
-    return int(value)
-
-
-def _number(name: str, value: Any) -> float:
-    if not isinstance(value, numbers.Real) or not math.isfinite(float(value)):
-        raise UserError(f"{name}: expected a finite number, got {value!r}")
-    return float(value)
-
-
-def _length(name: str, value: Any) -> float:
-    if not isinstance(value, numbers.Real) or not 0 < float(value) < math.inf:
-        raise UserError(f"{name}: expected a positive finite length, got {value!r}")
-    return float(value)
-
-
-def _outside(name: str, value: Any, radius: float, unit: str) -> float:
-    distance = _length(name, value)
-    if distance <= radius:
-        raise UserError(
-            f"{name}: expected more than {radius:g} {unit}, half the image's diagonal, got "
-            f"{distance:g}: the source must not be within the image"
-        )
-    return distance

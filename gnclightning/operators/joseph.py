@@ -16,7 +16,8 @@ import math
 import torch
 from torch import Tensor
 
-from gnclightning.operators.geometry import FanBeam2D, PlanarGeometry
+from gnclightning.operators.fan_beam import FanBeam2D
+from gnclightning.operators.geometry import PlanarGeometry
 
 
 def expected_entries(geometry: PlanarGeometry) -> float:

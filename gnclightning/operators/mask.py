@@ -25,6 +25,11 @@ class Mask(LinearOperator):
         super().__init__(tuple(mask.shape), tuple(mask.shape))
         self.register_buffer("mask", mask, persistent=False)
 
+    @property
+    def observed(self) -> Tensor:
+        """See `LinearOperator`."""
+        return self.mask
+
     def _matvec(self, x: Tensor) -> Tensor:
         return x * self.mask
 

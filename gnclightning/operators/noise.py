@@ -16,6 +16,7 @@ def add_noise(
     relative: float | None = None,
     absolute: float | None = None,
     seeds: Sequence[int],
+    observed: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Add white Gaussian noise, drawn for each image on its own.
 
@@ -28,6 +29,8 @@ def add_noise(
             2404.18699: 0.10 and 0.05); this is not a level relative to the l2 norm.
         absolute: standard deviation in the unit of the measurements. Give this or `relative`.
         seeds: one per image.
+        observed: entries that are measured, see `LinearOperator.observed`; others get no noise and
+            do not count.
 
     Returns:
         y like `y_clean`, and the standard deviations sigma_y (B,) in float64.
@@ -45,8 +48,11 @@ def add_noise(
     for image, seed in zip(y_clean, seeds, strict=True):
         generator = torch.Generator().manual_seed(seed)
         noise = torch.randn(image.shape, generator=generator, dtype=torch.float64).to(image.device)
+        if observed is not None:
+            noise = noise * observed
+        seen = image if observed is None else image[observed.expand(image.shape)]
         scale = (
-            image.double().abs().mean()
+            seen.double().abs().mean()
             if absolute is None
             else image.new_ones((), dtype=torch.float64)
         )

@@ -74,12 +74,13 @@ def _draw_row(
     residual = method.maps[RESIDUAL][n, 0].numpy()
     sigma = float(result.batch.sigma_y[n]) or _rms(residual)  # exact measurements have no level
     last: Axes = panels[-1]
-    last.imshow(residual / sigma, cmap="coolwarm", vmin=-_SIGMAS, vmax=_SIGMAS, aspect="auto")
+    shown = residual.reshape(-1, residual.shape[-1])  # real above imaginary parts
+    last.imshow(shown / sigma, cmap="coolwarm", vmin=-_SIGMAS, vmax=_SIGMAS, aspect="auto")
     last.set_xlabel(f"RMS {_rms(residual) / sigma:.2f}")
 
 
 def _rms(values: Image) -> float:
-    return float(np.sqrt(np.square(values, dtype=np.float64).mean())) or 1.0
+    return float(np.sqrt(np.nanmean(np.square(values, dtype=np.float64)))) or 1.0
 
 
 def _largest(values: Image) -> float:

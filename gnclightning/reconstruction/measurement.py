@@ -11,7 +11,8 @@ from torch import Tensor
 
 from gnclightning.data.images import ImageSet
 from gnclightning.data.sinograms import SinogramSet
-from gnclightning.operators import FilterName, Projector, add_noise, fbp
+from gnclightning.operators import LinearOperator, Projector, add_noise
+from gnclightning.reconstruction.methods import DirectReconstruction
 from gnclightning.reconstruction.records import MeasuredBatch
 
 
@@ -38,27 +39,35 @@ _LEAST_MEAN = 1e-3
 """Of an image with values up to about 1; less speaks for wrong units."""
 
 
-def unusable(source: ImageSet | SinogramSet, operator: Projector) -> dict[str, str]:
+def unusable(source: ImageSet | SinogramSet, operator: LinearOperator) -> dict[str, str]:
     """Names of images whose measurements cannot be those of images in [0, 1], with the reason.
 
-    Of images to measure: the detector sees nothing of them; costs one A for each. Of sinograms: the
-    mean value of the image, which any angle tells, is not between a thousandth and 1; each
-    projection of an image that the detector covers adds up to the image's sum.
+    Of images to measure: nothing is seen of them; costs one A for each. Of sinograms: the mean of
+    the image is not between a thousandth and 1; it follows from any parallel projection of an image
+    that the detector covers, and from the fans of a whole turn.
 
     Args:
         source: images, or measured sinograms of such.
         operator: A, with lengths in pixels.
     """
     if isinstance(source, ImageSet):
+        text = (
+            "measurements that see it, got zeros alone: give operator.seed=NUMBER, or measure more"
+        )
+        if isinstance(operator, Projector):
+            text = (
+                "a detector that sees it, got a sinogram of zeros: leave geometry.detector_count "
+            )
+            text += "and geometry.detector_spacing out"
         return {
-            name: f"image {name}: expected a detector that sees it, got a sinogram of zeros: leave "
-            "geometry.detector_count and geometry.detector_spacing out"
+            name: f"image {name}: expected {text}"
             for name, image in zip(source.names, source.images, strict=True)
             if not bool(operator(image.to(operator.device)).any())
         }
+    assert isinstance(operator, Projector)
     geometry = operator.geometry
     pixels = geometry.image_shape[0] * geometry.image_shape[1]
-    sums = source.sinograms.double().sum((1, 2, 3)) * geometry.detector_spacing
+    sums = (source.sinograms.double() * geometry.bin_measures).sum((1, 2, 3))
     means = (sums / (len(geometry.angles) * pixels)).tolist()
     return {
         name: f"sinogram {name}: expected line integrals of an image in [0, 1], got those of one "
@@ -73,12 +82,16 @@ class Measurements(Protocol):
     """Where the measured batches of a run come from."""
 
     @property
-    def operator(self) -> Projector:
+    def operator(self) -> LinearOperator:
         """A."""
         ...
 
     def __len__(self) -> int:
         """Images of the run."""
+        ...
+
+    def noise(self) -> float:
+        """Standard deviation of the noise, the mean over the images."""
         ...
 
     def relative_noise(self) -> float:
@@ -92,40 +105,54 @@ class Measurements(Protocol):
 
 @dataclass(frozen=True)
 class Simulated:
-    """Simulates sinograms y = A x + noise, and filters them back.
+    """Simulates measurements y = A x + noise, and makes direct reconstructions of them.
 
     Attributes:
         images: x.
         operator: A.
         relative: noise level as a part of mean |A x|, or None.
-        absolute: noise level in sinogram units, or None; one of the two is given.
+        absolute: noise level in units of measurements, or None; one of the two is given.
         noise_seed: of all noise.
         start_seed: of all random starts.
-        filter: of the filtered back-projection.
+        direct: reconstructs directly.
     """
 
     images: ImageSet
-    operator: Projector
+    operator: LinearOperator
     relative: float | None
     absolute: float | None
     noise_seed: int
     start_seed: int
-    filter: FilterName
+    direct: DirectReconstruction
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def noise(self) -> float:
+        """See `Measurements`."""
+        if self.absolute is not None:
+            return self.absolute
+        assert self.relative is not None
+        return float((self.relative * self._sizes()).mean())
 
     def relative_noise(self) -> float:
         """See `Measurements`."""
         if self.absolute is None:
             assert self.relative is not None
             return self.relative
-        device = self.operator.device
-        sizes = [self.operator(x.to(device)).double().abs().mean() for x in self.images.images]
-        return float((self.absolute / torch.stack(sizes)).mean())
+        return float((self.absolute / self._sizes()).mean())
+
+    def _sizes(self) -> Tensor:
+        """The mean |A x| of each image, over what is observed."""
+        device, observed = self.operator.device, self.operator.observed
+        seen = [self.operator(x.to(device)).double().abs() for x in self.images.images]
+        if observed is not None:
+            seen = [y[..., observed] for y in seen]
+        return torch.stack([y.mean() for y in seen])
 
     def batches(self, size: int, wanted: Container[int] | None = None) -> Iterator[MeasuredBatch]:
         """Measure `size` images at a time."""
+        observed = self.operator.observed
         for rows in _slices(len(self), size, wanted):
             truth = self.images.images[rows].to(self.operator.device)
             seeds = self.images.seeds[rows]
@@ -134,15 +161,18 @@ class Simulated:
                 relative=self.relative,
                 absolute=self.absolute,
                 seeds=[image_seed(self.noise_seed, Stream.NOISE, seed) for seed in seeds],
+                observed=observed,
             )
             yield MeasuredBatch(
                 names=self.images.names[rows],
                 truth=truth,
                 y=y,
                 sigma_y=sigma_y,
-                fbp=fbp(y, self.operator.geometry, self.filter),
+                direct=self.direct.of(y),
                 start_seeds=_start_seeds(self.start_seed, seeds),
                 first=rows.start,
+                direct_name=self.direct.name,
+                values=None if observed is None else int(observed.sum()),
             )
 
 
@@ -155,19 +185,23 @@ class Measured:
         operator: A, with lengths in pixels.
         sigma_y: standard deviation of their noise, (N,) float64.
         start_seed: of all random starts.
-        filter: of the filtered back-projection.
+        direct: reconstructs directly.
         weights: of the rays, like y; None if all are alike. sigma_y is that of weight 1.
     """
 
     sinograms: SinogramSet
-    operator: Projector
+    operator: LinearOperator
     sigma_y: Tensor
     start_seed: int
-    filter: FilterName
+    direct: DirectReconstruction
     weights: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.sinograms)
+
+    def noise(self) -> float:
+        """See `Measurements`."""
+        return float(self.sigma_y.mean())
 
     def relative_noise(self) -> float:
         """See `Measurements`; |y| stands for |A x|."""
@@ -183,10 +217,11 @@ class Measured:
                 truth=None if truth is None else truth[rows].to(y.device),
                 y=y,
                 sigma_y=self.sigma_y[rows].to(y.device),
-                fbp=fbp(y, self.operator.geometry, self.filter),
+                direct=self.direct.of(y),
                 start_seeds=_start_seeds(self.start_seed, self.sinograms.seeds[rows]),
                 weights=None if self.weights is None else self.weights[rows].to(y.device),
                 first=rows.start,
+                direct_name=self.direct.name,
             )
 
 

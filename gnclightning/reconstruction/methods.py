@@ -12,7 +12,7 @@ from torch import Tensor
 from gnclightning.baselines import total_variation, tv_weight
 from gnclightning.diagnostics import Inspection
 from gnclightning.objectives import GraduatedObjective
-from gnclightning.operators import FilterName, PlanarGeometry, Projector, fbp, weighted
+from gnclightning.operators import LinearOperator, weighted
 from gnclightning.problem import Point
 from gnclightning.reconstruction.batch_size import BatchLimit
 from gnclightning.reconstruction.discrepancy import Discrepancy, Tell, solve_to_discrepancy
@@ -103,16 +103,21 @@ class Method(Protocol):
 
 
 @dataclass(frozen=True)
-class FilteredBackProjection:
-    """See `operators.fbp`; done again although the batch holds it, so that its time is known."""
+class DirectReconstruction:
+    """One without iterations and without a prior, such as filtered back-projection.
 
-    geometry: PlanarGeometry
-    filter: FilterName
-    name: str = "fbp"
+    Attributes:
+        name: as in tables and files.
+        of: from measurements (B, 1, ...) to images (B, 1, H, W); done again although the batch
+            holds it, so that its time is known.
+    """
+
+    name: str
+    of: Callable[[Tensor], Tensor]
 
     def __call__(self, measured: MeasuredBatch, callback: Callback) -> Outcome:
         """See `Method`."""
-        x = fbp(measured.y, self.geometry, self.filter)
+        x = self.of(measured.y)
         none = torch.zeros(len(x), dtype=torch.int64)
         return Outcome(x, [DIRECT] * len(x), none, none, none + 1)
 
@@ -123,12 +128,14 @@ class TotalVariation:
 
     Attributes:
         operator: A.
+        gain: squared norm of a column of A, see `tv_weight`.
         weight: of the total variation; None takes it from the noise level.
         iterations: of the primal-dual method.
         factor: of the weight from the noise level.
     """
 
-    operator: Projector
+    operator: LinearOperator
+    gain: float
     weight: float | None
     iterations: int
     factor: float = 1.0
@@ -136,10 +143,9 @@ class TotalVariation:
 
     def __call__(self, measured: MeasuredBatch, callback: Callback) -> Outcome:
         """See `Method`."""
-        angles = len(self.operator.geometry.angles)
         weight = self.weight
         if weight is None:
-            weight = self.factor * tv_weight(measured.sigma_y, angles)
+            weight = self.factor * tv_weight(measured.sigma_y, self.gain)
         operator, y = weighted(self.operator, measured.y, measured.weights)
         found = total_variation(operator, y, weight, self.iterations)
         status = [Status.BUDGET_SPENT.label] * len(found.image)
@@ -245,14 +251,14 @@ def random_start(measured: MeasuredBatch) -> Tensor:
     """x_1 ~ N(0, I), each image from its own seed and drawn on the CPU."""
     draws = [
         torch.randn(image.shape, generator=torch.Generator().manual_seed(seed))
-        for image, seed in zip(measured.fbp, measured.start_seeds, strict=True)
+        for image, seed in zip(measured.direct, measured.start_seeds, strict=True)
     ]
-    return torch.stack(draws).to(measured.fbp)
+    return torch.stack(draws).to(measured.direct)
 
 
-def fbp_start(measured: MeasuredBatch) -> Tensor:
-    """The filtered back-projections."""
-    return measured.fbp
+def direct_start(measured: MeasuredBatch) -> Tensor:
+    """The direct reconstructions."""
+    return measured.direct
 
 
 def _step(number: int, x: Tensor, state: SolverState, record: Record | None) -> Step:

@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from math import nan
+from math import nan, sqrt
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from gnclightning.diagnostics import Inspection
@@ -13,6 +12,7 @@ from gnclightning.solvers import Certificate
 
 _LABELS = {
     "fbp": "FBP",
+    "zero_filled": "zero-filled",
     "tv": "TV",
     "tikhonov": "Tikhonov",
     "plug_and_play": "plug-and-play",
@@ -108,29 +108,35 @@ class MeasuredBatch:
     Attributes:
         names: one per image.
         truth: the images (B, 1, H, W), float32; None if they are not known.
-        y: noisy sinograms (B, 1, angles, detectors), lengths in pixels.
+        y: noisy measurements (B, 1, ...), of projections (B, 1, angles, detectors) with lengths in
+            pixels.
         sigma_y: standard deviation of their noise, (B,) float64.
-        fbp: filtered back-projections of `y`, (B, 1, H, W).
+        direct: direct reconstructions from `y`, (B, 1, H, W).
         start_seeds: seeds of the random starts, one per image.
         weights: of the rays in the data term, like `y`, mean 1; None if all are alike. The noise of
             a ray has the standard deviation sigma_y / sqrt(weight).
         first: number of the first image among all of the run.
+        direct_name: name of the method that made `direct`.
+        values: measured of each image, where less than all of `y` is; None: all.
     """
 
     names: tuple[str, ...]
     truth: Tensor | None
     y: Tensor
     sigma_y: Tensor
-    fbp: Tensor
+    direct: Tensor
     start_seeds: tuple[int, ...]
     weights: Tensor | None = None
     first: int = 0
+    direct_name: str = "fbp"
+    values: int | None = None
 
     @property
     def noise_norm(self) -> Tensor:
         """Expected norm of the (weighted) noise, sigma_y sqrt(m) for m rays that count, (B,)."""
-        rays = torch.ones_like(self.y) if self.weights is None else self.weights
-        return self.sigma_y * (rays > 0).flatten(1).sum(1).double().sqrt()
+        if self.weights is None:
+            return self.sigma_y * sqrt(self.values or self.y[0].numel())
+        return self.sigma_y * (self.weights > 0).flatten(1).sum(1).double().sqrt()
 
     def part(self, rows: slice) -> "MeasuredBatch":
         """Some consecutive images; `rows` has a start."""

@@ -267,6 +267,6 @@ def _on_cpu(batch: MeasuredBatch) -> MeasuredBatch:
         truth=None if batch.truth is None else batch.truth.cpu(),
         y=batch.y.cpu(),
         sigma_y=batch.sigma_y.cpu(),
-        fbp=batch.fbp.cpu(),
+        direct=batch.direct.cpu(),
         weights=None if batch.weights is None else batch.weights.cpu(),
     )

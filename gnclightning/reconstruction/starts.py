@@ -37,7 +37,7 @@ class RandomStarts:
 
     The result is that of the first start, the same as without the others; `Outcome.derived` has
     the mean of all, with two maps: `std`, the standard deviation of the starts in each pixel, and
-    `residual`, A x - y of the mean.
+    `residual`, A x - y of the mean, NaN where nothing is measured.
 
     Attributes:
         method: the solver.
@@ -86,8 +86,12 @@ class RandomStarts:
             iterations=self._sum(found.iterations),
             network_evaluations=self._sum(found.network_evaluations),
             operator_evaluations=self._sum(found.operator_evaluations),
-            maps={STD: x.std(0).to(found.x), RESIDUAL: self.operator(mean) - measured.y},
+            maps={STD: x.std(0).to(found.x), RESIDUAL: self._residual(mean, measured)},
         )
+
+    def _residual(self, mean: Tensor, measured: MeasuredBatch) -> Tensor:
+        residual, observed = self.operator(mean) - measured.y, self.operator.observed
+        return residual if observed is None else residual.where(observed, torch.nan)
 
     def _sum(self, numbers: Tensor) -> Tensor:
         return numbers.unflatten(0, (self.starts, -1)).sum(0)

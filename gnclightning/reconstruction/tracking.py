@@ -15,6 +15,7 @@ from gnclightning.reconstruction.records import (
     MethodResult,
     MetricsRow,
     TraceRow,
+    label,
 )
 from gnclightning.reconstruction.runner import Iteration, Observer
 
@@ -192,10 +193,10 @@ def _columns(rows: Iterable[TraceRow]) -> dict[str, list[float]]:
 
 
 def _pictures(batch: MeasuredBatch, x: Tensor) -> list[Any]:
-    """FBP and iterate, and if it is known truth and error, side by side, of the first images."""
+    """Direct reconstruction, iterate, and if known truth and error, of the first images."""
     import wandb
 
-    parts = {"FBP": batch.fbp, "reconstruction": x}
+    parts = {label(batch.direct_name): batch.direct, "reconstruction": x}
     if batch.truth is not None:
         error = _ERROR_FACTOR * (x - batch.truth.to(x)).abs()
         parts |= {"ground truth": batch.truth, f"{_ERROR_FACTOR} |error|": error}

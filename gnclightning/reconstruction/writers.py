@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gnclightning import __version__
 from gnclightning.files import replacing, write_csv, write_hdf5, write_json
-from gnclightning.operators import ParallelBeam2D
+from gnclightning.operators import LinearOperator, PlanarGeometry
 from gnclightning.reconstruction import certification, figures, folder
 from gnclightning.reconstruction.chunks import Chunks
 from gnclightning.reconstruction.records import (
@@ -32,22 +32,67 @@ _FIGURES_BYTES, _TRACE_ROW_BYTES, _ITEM_BYTES = 2**24, 200, 4
 
 
 @dataclass(frozen=True)
-class Units:
-    """Names of units.
+class Projections:
+    """What files say of sinograms, which are written in the geometry's unit of length.
 
     Attributes:
-        intensity: of image values.
-        length: of pixel size and detector spacing.
+        intensity_unit: of image values.
+        geometry: of all sinograms.
     """
 
-    intensity: str
-    length: str
+    intensity_unit: str
+    geometry: PlanarGeometry
+    name: ClassVar[str] = "sinogram"
+
+    @property
+    def unit(self) -> str:
+        """Of the measurements."""
+        return f"{self.intensity_unit} * {self.geometry.unit}"
+
+    @property
+    def scale(self) -> float:
+        """From lengths in pixels to the geometry's."""
+        return self.geometry.pixel_size
+
+    def attributes(self) -> dict[str, Any]:
+        """Geometry, whole as JSON and by entry (`geometry_` and the names of `to_dict`)."""
+        values = self.geometry.to_dict()
+        return {
+            **{f"geometry_{k}": v for k, v in values.items()},
+            "geometry": json.dumps(values),
+            "angle_unit": "radian",
+            "length_unit": self.geometry.unit,
+        }
 
 
-def estimate_size(images: int, geometry: ParallelBeam2D, methods: int, iterations: int) -> int:
+@dataclass(frozen=True)
+class ImageMeasurements:
+    """What files say of measurements that are no projections.
+
+    Attributes:
+        intensity_unit: of image values, and of measurements.
+        operator: the arguments of `operators.image_operator`, but for the shape.
+    """
+
+    intensity_unit: str
+    operator: Mapping[str, Any]
+    name: ClassVar[str] = "measurement"
+    scale: ClassVar[float] = 1.0
+
+    @property
+    def unit(self) -> str:
+        """Of the measurements."""
+        return self.intensity_unit
+
+    def attributes(self) -> dict[str, Any]:
+        """The operator as JSON."""
+        return {"operator": json.dumps(dict(self.operator))}
+
+
+def estimate_size(images: int, operator: LinearOperator, methods: int, iterations: int) -> int:
     """Bytes that a run writes, roughly: all is in chunks, too, while the large file is written."""
-    pixels = int(np.prod(geometry.image_shape))
-    floats = (2 + methods) * pixels + int(np.prod(geometry.range_shape))
+    pixels = int(np.prod(operator.domain_shape))
+    floats = (2 + methods) * pixels + int(np.prod(operator.range_shape))
     return images * (2 * floats * _ITEM_BYTES + 2 * iterations * _TRACE_ROW_BYTES) + _FIGURES_BYTES
 
 
@@ -71,8 +116,7 @@ class RunFolder(Observer):
 
     Args:
         path: the run folder.
-        geometry: of all sinograms, which are written in its unit of length.
-        units: of images and lengths.
+        kind: what measurements are.
         images: number of images of the whole run.
         device: that the run uses.
         facts: more about the run, for the summary.
@@ -82,16 +126,14 @@ class RunFolder(Observer):
     def __init__(
         self,
         path: Path,
-        geometry: ParallelBeam2D,
-        units: Units,
+        kind: Projections | ImageMeasurements,
         images: int,
         device: torch.device,
         facts: Mapping[str, Any] | None = None,
         left_out: Mapping[str, str] | None = None,
     ):
         self.path = path
-        self._geometry = geometry
-        self._units = units
+        self._kind = kind
         self._images = images
         self._device = device
         self._left_out = dict(left_out or {})
@@ -131,8 +173,8 @@ class RunFolder(Observer):
         """The data sets (N, ...) without channels, and their units."""
         batches = [result.batch for result in self._results]
         tensors = {
-            "sinogram": [self._geometry.pixel_size * batch.y for batch in batches],
-            "fbp": [batch.fbp for batch in batches],
+            self._kind.name: [self._kind.scale * batch.y for batch in batches],
+            batches[0].direct_name: [batch.direct for batch in batches],
         }
         truth = [batch.truth for batch in batches if batch.truth is not None]
         if truth:
@@ -140,28 +182,24 @@ class RunFolder(Observer):
         for parts in zip(*(result.methods for result in self._results), strict=True):
             tensors[parts[0].method] = [part.x for part in parts]
             for name in parts[0].maps:
-                scale = self._geometry.pixel_size if name == RESIDUAL else 1
+                scale = self._kind.scale if name == RESIDUAL else 1
                 maps = [scale * part.maps[name] for part in parts]
                 tensors[f"{parts[0].method}_{name}"] = maps
-        integrals = f"{self._units.intensity} * {self._units.length}"
+        measured, image = self._kind.unit, self._kind.intensity_unit
         units = {
-            name: integrals if name.endswith(("sinogram", RESIDUAL)) else self._units.intensity
+            name: measured if name.endswith((self._kind.name, RESIDUAL)) else image
             for name in tensors
         }
         return {name: _stack(parts) for name, parts in tensors.items()}, units
 
     def _attributes(self) -> Mapping[str, Any]:
-        """Geometry (`geometry_` and the names of `ParallelBeam2D.to_dict`), noise and names."""
-        geometry = {f"geometry_{k}": v for k, v in self._geometry.to_dict().items()}
+        """Geometry or operator, noise and names."""
         batches = [result.batch for result in self._results]
         return {
-            **geometry,
-            "geometry": json.dumps(self._geometry.to_dict()),
-            "angle_unit": "radian",
-            "length_unit": self._units.length,
-            "intensity_unit": self._units.intensity,
-            "sigma_y": self._geometry.pixel_size
-            * torch.cat([batch.sigma_y for batch in batches]).numpy(),
+            **self._kind.attributes(),
+            "intensity_unit": self._kind.intensity_unit,
+            "direct": batches[0].direct_name,
+            "sigma_y": self._kind.scale * torch.cat([batch.sigma_y for batch in batches]).numpy(),
             "image_names": list(chain.from_iterable(batch.names for batch in batches)),
             "version": __version__,
         }

@@ -16,7 +16,8 @@ from gnclightning.errors import UserError
 from gnclightning.extras import import_extra
 from gnclightning.operators.backends.explicit import ExplicitProjector, check_size
 from gnclightning.operators.backends.kernels import KernelProjector, matched
-from gnclightning.operators.geometry import FanBeam2D, PlanarGeometry
+from gnclightning.operators.fan_beam import FanBeam2D
+from gnclightning.operators.geometry import PlanarGeometry
 from gnclightning.operators.projector import Projector
 from gnclightning.operators.sparse import Rows
 

@@ -101,6 +101,11 @@ class _Run:
         return self.column(self.solver, "residual")
 
     @cached_property
+    def direct(self) -> str:
+        """The direct reconstruction, whether or not it was compared with."""
+        return str(self.file.attrs["direct"])
+
+    @cached_property
     def order(self) -> list[int]:
         """Numbers of the images from the worst on; those without a number come first."""
         if self.known:
@@ -164,17 +169,17 @@ def _summary(run: _Run) -> dict[str, Any]:
 
 
 def _gallery(run: _Run) -> dict[str, Any]:
-    kinds = layers(run.file, run.solver, run.methods)
+    kinds = layers(run.file, run.solver, [run.direct, *run.methods])
     chosen = choose(run.order)
     images = pack_images(run.file, run.names, chosen, [kind["key"] for kind in kinds])
-    height, width = dataset(run.file, "fbp").shape[1:]
+    height, width = dataset(run.file, run.direct).shape[1:]
     return {
         "note": _note(len(images), len(run.names), run.known),
         "width": width,
         "height": height,
         "levels": LEVELS,
         "layers": kinds,
-        "left": "fbp",
+        "left": run.direct,
         "right": run.solver,
         "images": images,
     }

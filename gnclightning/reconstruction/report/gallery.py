@@ -35,11 +35,10 @@ def choose(order: Sequence[int]) -> list[int]:
 
 def layers(file: h5py.File, solver: str, methods: Sequence[str]) -> list[dict[str, str]]:
     """What can be shown of an image: data set, name for readers, and kind."""
-    found = [{"key": "fbp", "label": label("fbp"), "kind": "image"}]
-    found += [
+    found = [
         {"key": method, "label": label(method), "kind": "image"}
-        for method in methods
-        if method != "fbp" and method in file
+        for method in dict.fromkeys(methods)
+        if method in file
     ]
     if "ground_truth" in file:
         found.append({"key": "ground_truth", "label": "ground truth", "kind": "image"})
