@@ -54,13 +54,11 @@ def run(name: str) -> None:
 
 
 def table() -> None:
-    """A line for each problem and back end that was run."""
-    pages = {"problems": (FILES, "problem"), "operators": (BACKENDS, "projections by")}
-    for page, (titles, heading) in pages.items():
-        found = {title: load(f"problem_{name}") for name, title in titles.items()}
-        lines = header([heading, "direct", "TV", "GNC", "GNC, seconds", "gradient-like"])
-        lines += [_line(title, result) for title, result in found.items() if result]
-        write_section("problems", lines, Path(f"docs/{page}.md"))
+    """A line for each that was run."""
+    found = {title: load(f"problem_{name}") for name, title in (FILES | BACKENDS).items()}
+    lines = header(["problem", "direct", "TV", "GNC", "GNC, seconds", "gradient-like"])
+    lines += [_line(title, result) for title, result in found.items() if result]
+    write_section("problems", lines, Path("docs/problems.md"))
 
 
 def _line(title: str, result: dict[str, Any]) -> str:
@@ -76,7 +74,7 @@ def main() -> None:
     """Run problems, or write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("task", choices=["run", "table"])
-    parser.add_argument("names", nargs="*", choices=[*NAMES, "all"], default=[])
+    parser.add_argument("names", nargs="*", choices=[*NAMES, "all"], default="all")
     arguments = parser.parse_args()
     if arguments.task == "run":
         for name in NAMES if "all" in arguments.names else arguments.names:
