@@ -16,7 +16,8 @@ from gnclightning.errors import UserError
 from gnclightning.extras import import_extra
 from gnclightning.memory import check_memory
 from gnclightning.operators.backends.kernels import KernelProjector, with_exact_adjoint
-from gnclightning.operators.geometry import FanBeam2D, PlanarGeometry
+from gnclightning.operators.fan_beam import FanBeam2D
+from gnclightning.operators.geometry import PlanarGeometry
 from gnclightning.operators.projector import Projector
 
 _REMEDY = "pip install 'gnclightning[deepinv]', or take operator.backend=native"
