@@ -16,6 +16,7 @@ from gnclightning.config.images import (
     FolderDataConfig,
     LDCTDataConfig,
     SinogramDataConfig,
+    UnseenDataConfig,
 )
 from gnclightning.config.operator import ProjectionConfig
 from gnclightning.data.ellipses_file import PhantomSet, load_phantoms
@@ -24,6 +25,7 @@ from gnclightning.data.images import ImageSet
 from gnclightning.data.intensity import IntensityMapping
 from gnclightning.data.samples import demo_images
 from gnclightning.data.sinograms import SinogramSet, read_sinograms
+from gnclightning.data.unseen import unseen_images
 from gnclightning.errors import UserError
 from gnclightning.memory import check_memory
 from gnclightning.operators import FanBeam2D, LinearOperator, ParallelBeam2D, PlanarGeometry
@@ -92,6 +94,9 @@ def build_images(config: ReconstructConfig, rejected: dict[str, str] | None = No
             return ImageSet(
                 stack[:, None], tuple(f"ellipses[{n}]" for n in indices), tuple(indices)
             )
+        case UnseenDataConfig(count=count, size=size):
+            check_memory(arrays * count * size**2 * 4, f"{count} images (data.count, data.size)")
+            return unseen_images(count, size)
         case FolderDataConfig(path=path, count=count, key=key):
             mapping = IntensityMapping(config.data.range, config.data.clip)
             return read_images(path, count, key, mapping, rejected)

@@ -132,8 +132,8 @@ class TestVariants:
         ("alpha=3", "alpha is a group of settings, got 3: give alpha.rule=VALUE"),
         (
             "data=folder",
-            "data is a group of settings, got 'folder': give data.name=demo|ellipses|folder|ldct|"
-            "sinogram",
+            "data is a group of settings, got 'folder': give data.name=demo|ellipses|unseen|"
+            "folder|ldct|sinogram",
         ),
         ("seed=null", "seed: expected integer, got null"),
         ("seed=1.0", "seed: expected integer, got 1.0"),

@@ -44,6 +44,17 @@ class EllipsesDataConfig(DataConfig):
 
 
 @dataclass(kw_only=True)
+class UnseenDataConfig(DataConfig):
+    """Images unlike the phantoms: Shepp-Logan, real CT slices, rectangles and texts."""
+
+    name: str = "unseen"
+    count: int = bounded(16, ">= 1")
+    """Images: the Shepp-Logan phantom, three CT slices, then rectangles and texts in turn."""
+    size: int = bounded(128, ">= 3")
+    """Height and width of an image, in pixels."""
+
+
+@dataclass(kw_only=True)
 class FolderDataConfig(FolderConfig, DataConfig):
     """Images in own files, mapped to [0,1] as for training."""
 

@@ -24,6 +24,7 @@ from gnclightning.config.images import (
     FolderDataConfig,
     LDCTDataConfig,
     SinogramDataConfig,
+    UnseenDataConfig,
 )
 from gnclightning.config.objective import DEFAULT_NOISE, AlphaConfig, NoiseConfig
 from gnclightning.config.operator import (
@@ -113,6 +114,8 @@ class ReconstructConfig(Section):
         metadata=one_of(
             DemoDataConfig,
             EllipsesDataConfig,
+            UnseenDataConfig,
+            UnseenDataConfig,
             FolderDataConfig,
             LDCTDataConfig,
             SinogramDataConfig,

@@ -3,6 +3,7 @@
 import numpy as np
 import pydicom
 import torch
+from numpy.typing import NDArray
 from pydicom.data import get_testdata_file
 
 from gnclightning.data.ellipses import phantoms
@@ -18,23 +19,36 @@ CT_SLICE_SEED = 2**31
 _CT_SLICE_FROM = 9
 
 
+def above_air(file: str) -> NDArray[np.float64]:
+    """Hounsfield units above air, (H, W), of a CT slice that the pydicom package carries.
+
+    Stored values become Hounsfield units through the file's slope and intercept, are clipped
+    below at air, and shifted so that air is 0.
+
+    Args:
+        file: its name among pydicom's test files.
+
+    Raises:
+        UserError: pydicom is installed without it.
+    """
+    path = get_testdata_file(file, read=False, download=False)
+    if not isinstance(path, str):
+        raise UserError(f"expected {file} in the pydicom package, got none: reinstall pydicom")
+    slice_ = pydicom.dcmread(path)
+    hounsfield = slice_.pixel_array * float(slice_.RescaleSlope) + float(slice_.RescaleIntercept)
+    return hounsfield.clip(AIR) - AIR
+
+
 def ct_slice() -> ImageSet:
     """The 128x128 CT slice `CT_small.dcm` that the pydicom package carries, in [0, 1].
 
-    Stored values become Hounsfield units through the file's slope and intercept, are clipped
-    below at air, shifted so that air is 0, and divided by their maximum, 2167 HU above air. The
-    pixel size is 0.661468 mm.
+    It is `above_air`, divided by its maximum of 2167 HU. The pixel size is 0.661468 mm.
 
     Raises:
         UserError: pydicom is installed without its file.
     """
-    path = get_testdata_file("CT_small.dcm", read=False, download=False)
-    if not isinstance(path, str):
-        raise UserError("expected CT_small.dcm in the pydicom package, got none: reinstall pydicom")
-    slice_ = pydicom.dcmread(path)
-    hounsfield = slice_.pixel_array * float(slice_.RescaleSlope) + float(slice_.RescaleIntercept)
-    above_air = hounsfield.clip(AIR) - AIR
-    image = torch.from_numpy((above_air / above_air.max()).astype(np.float32))
+    values = above_air("CT_small.dcm")
+    image = torch.from_numpy((values / values.max()).astype(np.float32))
     return ImageSet(image[None, None], ("CT_small",), (CT_SLICE_SEED,))
 
 
