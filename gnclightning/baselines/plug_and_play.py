@@ -21,7 +21,7 @@ def plug_and_play(
     sigma_max: float = 2.4,
     sigma_min: float = 0.09,
     weight: float = 0.18,
-    cg_steps: int = 10,
+    cg_steps: int = 5,
 ) -> Reconstructed:
     """Half-quadratic splitting with a denoiser and falling noise levels.
 

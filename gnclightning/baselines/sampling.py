@@ -87,7 +87,7 @@ def dds(
     y: Tensor,
     seeds: Sequence[int],
     *,
-    steps: int = 20,
+    steps: int = 40,
     weight: float = 0.1,
     renoise: float = 1.0,
     cg_steps: int = 5,
@@ -126,8 +126,8 @@ def dps(
     y: Tensor,
     seeds: Sequence[int],
     *,
-    steps: int = 200,
-    weight: float = 0.3,
+    steps: int = 100,
+    weight: float = 3.0,
 ) -> Reconstructed:
     """DPS: each step of the reverse diffusion, an ancestral one, also descends on |A D(z) - y|.
 

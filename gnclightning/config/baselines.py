@@ -67,7 +67,7 @@ class PlugAndPlayConfig(Section):
     """Standard deviation of the last noise level."""
     weight: float = bounded(0.18, "> 0")
     """lambda of the data step: how much the denoised image counts."""
-    cg_steps: int = bounded(10, ">= 1")
+    cg_steps: int = bounded(5, ">= 1")
     """Conjugate-gradient steps of each data step."""
 
 
@@ -89,7 +89,7 @@ class DiffPIRConfig(Section):
 class DDSConfig(Section):
     """Reverse diffusion with a few conjugate-gradient steps on the data (arXiv 2303.05754)."""
 
-    steps: int = bounded(20, ">= 1")
+    steps: int = bounded(40, ">= 1")
     """Noise levels, falling evenly in their logarithm from 100 to 0.01."""
     weight: float = bounded(0.1, "> 0")
     """gamma, weight of the data, in units of one over the mean diagonal entry of A*A."""
@@ -103,9 +103,9 @@ class DDSConfig(Section):
 class DPSConfig(Section):
     """Diffusion posterior sampling (arXiv 2209.14687); its gradients go through the prior."""
 
-    steps: int = bounded(200, ">= 1")
+    steps: int = bounded(100, ">= 1")
     """Noise levels, falling evenly in their logarithm from 100 to 0.01; three evaluations each."""
-    weight: float = bounded(0.3, "> 0")
+    weight: float = bounded(3.0, "> 0")
     """zeta, step along the gradient of |A D(x) - y|, divided by |A|."""
 
 

@@ -40,12 +40,16 @@ class Grid:
 
 GRIDS: dict[Baseline, Grid] = {
     "fbp": Grid({"filter": ["ramp", "shepp-logan", "hann"]}),
-    "tv": Grid({"factor": [0.5, 0.7, 1.0, 1.4, 2.0]}, {"factor": 1.2}),
+    "tv": Grid(
+        {"factor": [0.5, 0.7, 1.0, 1.4, 2.0]},
+        {"factor": 1.2, "iterations": 2.0},
+        {"iterations": 400},
+    ),
     "tikhonov": Grid({"weight": [10.0, 30.0, 100.0, 300.0, 1000.0]}, {"weight": 1.5}),
     "plug_and_play": Grid(
         {"weight": [0.3, 1.0, 3.0], "sigma_min": [0.03, 0.06]},
-        {"weight": 1.7, "sigma_min": 1.5, "sigma_max": 2.0, "steps": 2.0},
-        {"steps": 24, "sigma_max": 2.4},
+        {"weight": 1.7, "sigma_min": 1.5, "sigma_max": 2.0, "steps": 2.0, "cg_steps": 2.0},
+        {"steps": 24, "sigma_max": 2.4, "cg_steps": 10},
     ),
     "diffpir": Grid(
         {"weight": [0.3, 1.0, 3.0], "renoise": [0.3, 1.0]},
@@ -57,7 +61,7 @@ GRIDS: dict[Baseline, Grid] = {
         {"weight": 1.7, "cg_steps": 2.0, "steps": 2.0},
         {"steps": 20, "cg_steps": 5},
     ),
-    "dps": Grid({"weight": [0.3, 1.0, 3.0]}, {"weight": 1.7, "steps": 2.0}, {"steps": 50}),
+    "dps": Grid({"weight": [1.0, 3.0, 9.0]}, {"weight": 1.7, "steps": 2.0}, {"steps": 50}),
     "nmapg": Grid({"t_min": [0.025, 0.05, 0.1]}, {"t_min": 1.4, "steps": 2.0}, {"steps": 50}),
     "gradient_descent": Grid(
         {"t_min": [0.025, 0.05, 0.1]}, {"t_min": 1.4, "steps": 2.0}, {"steps": 100}
