@@ -28,6 +28,7 @@ class Experiment(Generic[ConfigT]):
         defaults: settings of all reconstructions that the user may change, such as `data.count=10`.
         conduct: runs arms in the laboratory, and says what was found.
         examples: arguments for `--help`.
+        any_images: whether the user may choose the images.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Experiment(Generic[ConfigT]):
     defaults: Callable[[ConfigT], Sequence[str]]
     conduct: "Callable[[ConfigT, Laboratory], Findings]"
     examples: tuple[str, ...] = ()
+    any_images: bool = True
 
 
 def run_program(experiment: Experiment[ConfigT], arguments: Sequence[str] | None = None) -> int:
@@ -48,7 +50,7 @@ def run_program(experiment: Experiment[ConfigT], arguments: Sequence[str] | None
             "",
             "--quick",
             *experiment.examples,
-            "data.name=ldct data.path=FOLDER prior.path=WEIGHTS",
+            *(["data.name=ldct data.path=FOLDER prior.path=WEIGHTS"] * experiment.any_images),
         ),
         interrupted="what is finished is kept in the run folder; give the same command again to go "
         "on from there",

@@ -1,0 +1,1 @@
+"""What the solver is worth beside what a user would pick instead, and where it loses."""
