@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gnclightning.priors import NetworkEnergy, load_prior
+from gnclightning.priors import NetworkEnergy, from_pretrained
 
 ROOT = Path(__file__).parents[1]
 
@@ -22,7 +22,7 @@ def _importable(monkeypatch):
 def test_the_published_pattern_gives_our_iterates_with_more_evaluations(prior, steps):
     import bench_solver
 
-    network, _ = load_prior(prior)
+    network, _ = from_pretrained(prior)
     assert isinstance(network, NetworkEnergy)
     task = bench_solver.task(2, network, size=32, steps=steps)
     ours, scores = task.ours()

@@ -12,7 +12,7 @@ from training import BATCH, optimiser
 from gnclightning.data.ellipses import phantoms
 from gnclightning.experiments.toy2d.jobs import Job
 from gnclightning.losses import denoising_score_matching
-from gnclightning.priors import NetworkEnergy, NetworkScore, load_prior
+from gnclightning.priors import NetworkEnergy, NetworkScore, from_pretrained
 
 FLOAT, HALF = "float32", "bfloat16"
 
@@ -20,7 +20,7 @@ FLOAT, HALF = "float32", "bfloat16"
 @pytest.fixture
 def prior(device: torch.device) -> NetworkEnergy:
     """The shipped one."""
-    found, _ = load_prior("ellipses-128")
+    found, _ = from_pretrained("ellipses-128")
     assert isinstance(found, NetworkEnergy)
     return found.to(device)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from gnclightning.data.ellipses import phantoms
 from gnclightning.objectives import Alpha, GraduatedObjective
 from gnclightning.operators import ParallelBeam2D, Radon, add_noise
-from gnclightning.priors import NetworkEnergy, load_prior
+from gnclightning.priors import NetworkEnergy, from_pretrained
 from gnclightning.solvers import (
     Armijo,
     BarzilaiBorweinFirstStep,
@@ -74,7 +74,7 @@ def test_algorithm_1(
     measure: Callable[..., Any], who: str, batch: int, tiny: bool, device: torch.device
 ) -> None:
     """A few iterations of the whole batch."""
-    prior, _ = load_prior("ellipses-128")
+    prior, _ = from_pretrained("ellipses-128")
     steps = 1 if tiny else STEPS
     given = task(batch, prior, 16 if tiny else 128, steps, device)
     known: dict[str, int] = {"iterations": steps}

@@ -115,7 +115,6 @@ class ReconstructConfig(Section):
             DemoDataConfig,
             EllipsesDataConfig,
             UnseenDataConfig,
-            UnseenDataConfig,
             FolderDataConfig,
             LDCTDataConfig,
             SinogramDataConfig,
