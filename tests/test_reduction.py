@@ -31,6 +31,9 @@ SCANS = {
     "even detector": (replace(PARALLEL, detector_count=18), 8, 3 * 9),
     "a limited arc": (replace(PARALLEL, angles=PARALLEL.angles[2:10]), 4, 4 * 10),
     "no square": (ParallelBeam2D.for_image((12, 8), 12), 4, 6 * 9),
+    "after many turns": (
+        replace(PARALLEL, angles=tuple(a + 2e9 * math.pi for a in PARALLEL.angles)), 2, 12 * 10
+    ),
     "any angles": (replace(PARALLEL, angles=(0.1, 0.25, 1.7, 2.0, 2.2)), 2, 5 * 10),
     "off centre": (replace(PARALLEL, detector_offset=1.7), 1, 12 * 19),
     "off centre, full turn": (

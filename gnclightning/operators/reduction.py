@@ -181,8 +181,10 @@ class _Angles:
     """Finds equal angles, up to rounding and whole turns."""
 
     def __init__(self, angles: Sequence[float]) -> None:
-        self._order = sorted(range(len(angles)), key=lambda number: angles[number] % _TURN)
-        self._sorted = [angles[number] % _TURN for number in self._order]
+        # By their directions, as `_seen_from` gives them: many turns are no multiple of a float.
+        turned = [math.atan2(math.sin(angle), math.cos(angle)) % _TURN for angle in angles]
+        self._order = sorted(range(len(turned)), key=turned.__getitem__)
+        self._sorted = [turned[number] for number in self._order]
 
     def near(self, angle: float) -> list[int]:
         """Positions of the angles that equal `angle`."""
