@@ -3,6 +3,7 @@
 F(x,t) = 1/2 |A x - y|^2 + alpha_t R(x,t) and f = F(., t_min), per image of a batch.
 """
 
+from collections import deque
 from copy import copy
 from dataclasses import dataclass, replace
 
@@ -14,8 +15,11 @@ from gnclightning.operators import LinearOperator
 from gnclightning.priors import EnergyPrior
 from gnclightning.problem import Point, Ray
 from gnclightning.sde import SDE
-from gnclightning.symmetries import flips_and_turns, undo
+from gnclightning.symmetries import original, version
 from gnclightning.tensors import expand, squared_norm, take
+
+_AVERAGED = 8
+"""Denoised images that make the posterior mean: one of each flipped and turned version."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,7 @@ class GraduatedObjective:
         prior: EnergyPrior,
         alpha: Alpha,
         t_min: float,
-        damping: float = 4.0,
+        damping: float = 2.0,
         cg_steps: int = 15,
         sigma_y: Tensor | None = None,
     ):
@@ -188,36 +192,38 @@ class GraduatedObjective:
 
         mends that, for one evaluation, one A and one A* beside conjugate gradients. For a Gaussian
         prior -gamma score(x) is the gradient of -log p_0 at D(x), so that D of the fixed point is
-        E[x_0 | y], whatever t_min; for others it is an approximation, and few steps are best.
+        E[x_0 | y], whatever t_min; for others it is an approximation. The result is the mean of
+        D(x) after each step, of the last eight if there are more.
 
         With `symmetric`, for images (B, C, H, W) whose flipped and turned versions are as likely,
-        the last score is averaged over these, which a trained prior treats a little differently:
-        seven evaluations for square images, three for others.
+        each step sees another version. A trained prior treats them a little differently, and the
+        result is the mean over these too.
 
         Raises:
             UserError: there are steps, but `sigma_y` is not known.
         """
         t = torch.full_like(point.value, self.t_min)
         x, score = point.x, (point.data_gradient - point.gradient) / expand(self.alpha(t), point.x)
-        times = t.to(x)
-        for _ in range(steps):
-            x = self._towards_mean(x, score, t)
-            score = self.prior.score(x, times)
-        if symmetric:
-            versions = list(flips_and_turns(x))
-            others = [undo(self.prior.score(v, times), done) for v, done in versions[1:]]
-            score = torch.stack([score, *others]).mean(0)
-        return self._denoised(x, score, t)
+        denoised = self._denoised(x, score, t)
+        last = deque[Tensor](maxlen=_AVERAGED)
+        for step in range(1, steps + 1):
+            x = self._towards_mean(x, denoised, score, t)
+            turned = version(x, step) if symmetric else x
+            score = self.prior.score(turned, t.to(x))
+            score = original(score, step) if symmetric else score
+            denoised = self._denoised(x, score, t)
+            last.append(denoised)
+        return torch.stack(list(last)).mean(0) if steps else denoised
 
     def _denoised(self, x: Tensor, score: Tensor, t: Tensor) -> Tensor:
         pull = score / expand(self.prior.curvature(t), x)
         return (x + pull) / expand(self.prior.mean_scale(t), x)
 
-    def _towards_mean(self, x: Tensor, score: Tensor, t: Tensor) -> Tensor:
+    def _towards_mean(self, x: Tensor, denoised: Tensor, score: Tensor, t: Tensor) -> Tensor:
         if self.sigma_y is None:
             raise UserError("posterior_mean: expected sigma_y for its steps, got none: give it")
         variance, scale = self.sigma_y.double() ** 2, expand(self.prior.mean_scale(t), x)
-        residual = self.operator(self._denoised(x, score, t)) - self.y
+        residual = self.operator(denoised) - self.y
         pull = expand(variance, x) * scale * score
         mismatch = self.operator.adjoint(residual) - pull
         rho = variance * self.prior.curvature(t)

@@ -8,6 +8,7 @@ from gnclightning.objectives import Alpha, GraduatedObjective
 from gnclightning.operators import ParallelBeam2D, Radon
 from gnclightning.priors import ScaledPrior
 from gnclightning.sde import VPSDE
+from gnclightning.symmetries import order, original, version
 from gnclightning.tensors import expand, inner, norm
 from problems import T_MIN, problem, random, start
 
@@ -121,31 +122,49 @@ def test_steps_towards_the_mean_need_the_noise_level():
 
 
 @pytest.mark.parametrize(("shape", "versions"), [((6, 6), 8), ((4, 6), 4)])
-def test_the_symmetric_posterior_mean_treats_flips_and_turns_alike(shape, versions):
-    """For a prior that does not: energy 1/2 |w (x - 1)|^2 with random weights w."""
-    weights = random(1, 1, *shape, seed=3)
-    prior = WeightedPrior(weights)
+def test_steps_see_another_version_each_and_end_with_the_mean_of_the_last_eight(shape, versions):
+    """By linear algebra, for energies 1/2 |w (x - 1)|^2: a turned image is one with turned w."""
+    weights, sigma, steps = 0.8 * random(1, 1, *shape, seed=3), 1.5, 11
     operator = Radon(ParallelBeam2D.for_image(shape, 5), dtype=torch.float64)
-    sde = VPSDE()
-    objective = GraduatedObjective(
-        operator, operator(random(2, 1, *shape, seed=2)), prior, Alpha.constant(sde, 3.0), T_MIN
-    )
-    x = random(2, 1, *shape, seed=1)
+    prior, alpha = WeightedPrior(weights), Alpha.constant(VPSDE(), 3.0)
+    y, x = operator(random(2, 1, *shape, seed=2)), random(2, 1, *shape, seed=1)
+    noise = torch.full((2,), sigma, dtype=torch.float64)
+    objective = GraduatedObjective(operator, y, prior, alpha, T_MIN, cg_steps=80, sigma_y=noise)
+    pixels = torch.eye(x[0].numel()).double().reshape(-1, 1, *shape)
+    columns = operator(pixels).flatten(1)
+    inverse = torch.linalg.inv(columns @ columns.T + sigma**2 * torch.eye(len(columns)))
     group = [(turn, flip) for flip in (False, True) for turn in range(0, 4, 8 // versions)]
-
-    def turned(image, turn, flip):
-        image = image.flip(-1) if flip else image
-        return torch.rot90(image, turn, (-2, -1))
-
-    mean_weight = sum(turned(weights**2, *g) for g in group) / versions
-    expected = x - mean_weight * (x - 1)
-    torch.testing.assert_close(objective.posterior_mean(objective.evaluate(x), True), expected)
-    assert prior.evaluations == 2 * versions
-    plain = objective.posterior_mean(objective.evaluate(x))
+    expected, iterate, denoised = [], x, x - weights**2 * (x - 1)
+    for step in range(1, steps + 1):
+        pull = (denoised - iterate).flatten(1)
+        mismatch = (operator(denoised) - y).flatten(1) @ columns.T - sigma**2 * pull
+        iterate = iterate - (mismatch @ inverse).reshape(x.shape)
+        turn, flip = group[step % versions]
+        turned_back = torch.rot90(weights**2, -turn, (-2, -1))
+        turned_back = turned_back.flip(-1) if flip else turned_back
+        denoised = iterate - turned_back * (iterate - 1)
+        expected.append(denoised)
+    point = objective.evaluate(x)
+    before = prior.evaluations
+    found = objective.posterior_mean(point, symmetric=True, steps=steps)
+    torch.testing.assert_close(found, torch.stack(expected[-8:]).mean(0))
+    assert prior.evaluations - before == 2 * steps
+    once = objective.posterior_mean(point, symmetric=True, steps=1)
+    torch.testing.assert_close(once, expected[0])
+    plain = objective.posterior_mean(point, symmetric=True)
     torch.testing.assert_close(plain, x - weights**2 * (x - 1))
-    for g in group:
-        mean = objective.posterior_mean(objective.evaluate(turned(x, *g)), True)
-        torch.testing.assert_close(mean, turned(expected, *g))
+
+
+@pytest.mark.parametrize(("shape", "versions"), [((3, 3), 8), ((2, 3), 4)])
+def test_versions_are_all_flips_and_turns_and_can_be_undone(shape, versions):
+    image = random(1, 1, *shape, seed=0)
+    assert order(image) == versions
+    turned = [version(image, number) for number in range(versions)]
+    assert turned[0].equal(image)
+    assert all(v.shape == image.shape for v in turned)
+    assert len({tuple(v.flatten().tolist()) for v in turned}) == versions
+    assert version(image, versions + 1).equal(turned[1])
+    assert all(original(v, number).equal(image) for number, v in enumerate(turned))
 
 
 def test_moving_along_a_ray_equals_evaluating_there():

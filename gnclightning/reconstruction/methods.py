@@ -26,7 +26,6 @@ from gnclightning.solvers import (
     Status,
     solve,
 )
-from gnclightning.symmetries import order
 
 DIRECT = "direct"
 """Status of a method without iterations."""
@@ -42,8 +41,8 @@ class Step:
         number: of the iteration of the batch; 0 is the start.
         iterations: that each image has done, (B,) int64; fewer than `number` where images waited
             for others to stop.
-        x: what the result would be if this were the last iteration (B, 1, H, W), save for the mean
-            over flips and turns.
+        x: what the result would be if this were the last iteration (B, 1, H, W), save for the last
+            steps towards the mean.
         active: images that took part, (B,) bool.
         values: t, objective, data_fidelity, regulariser, step_size, line_search_trials,
             descent_condition and gradient_norm, as columns of (B, 8) float64.
@@ -163,8 +162,7 @@ class GraduatedSolver:
         objective: f and its family for a measured batch.
         start: the first iterates (B, 1, H, W).
         denoise: whether the result is the posterior mean at t_min, or the last iterate.
-        symmetric: whether that mean is taken over flipped and turned images.
-        mean_steps: see `GraduatedObjective.posterior_mean`.
+        symmetric, mean_steps: see `GraduatedObjective.posterior_mean`.
         inspect: inspects the prior at iterates.
         discrepancy: how to search for alpha; None keeps that of `objective`.
         limit: how many images are iterated together; the others wait, and enter as images stop.
@@ -193,7 +191,7 @@ class GraduatedSolver:
             callback(_step(next(number), shown, state, record))
 
         solution, objective, missed = self._solve(objective, measured, tell, width)
-        network, projections = self.cost_of_result(objective, solution.x)
+        network, projections = self.cost_of_result(objective)
         t_min = torch.full_like(solution.state.point.value, objective.t_min)
         labels = [status.label for status in solution.status]
         return Outcome(
@@ -238,13 +236,11 @@ class GraduatedSolver:
         ]
         return torch.cat(parts)
 
-    def cost_of_result(self, objective: GraduatedObjective, x: Tensor) -> tuple[int, int]:
+    def cost_of_result(self, objective: GraduatedObjective) -> tuple[int, int]:
         """Network evaluations, and applications of A and A*, of `result`."""
         if not self.denoise:
             return 0, 0
-        versions = order(x) - 1 if self.symmetric else 0
-        step = 2 + 2 * objective.preconditioner_cost
-        return self.mean_steps + versions, self.mean_steps * step
+        return self.mean_steps, self.mean_steps * (2 + 2 * objective.preconditioner_cost)
 
 
 def random_start(measured: MeasuredBatch) -> Tensor:
