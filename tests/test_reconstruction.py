@@ -86,12 +86,12 @@ class TestContract:
         counts = ("iterations", "network_evaluations", "operator_evaluations", "status")
         found = [tuple(row[name] for name in counts) for row in rows[:3]]
         # At first: f and its gradient; then 6 iterations of 15 A's and 15 A*'s, two passes of the
-        # network each, but the last one, at t_min, needs no gradient of its own; then one step
+        # network each, but the last one, at t_min, needs no gradient of its own; then four steps
         # towards the mean.
         assert found == [
             ("0", "0", "1", "direct"),
             ("10", "0", "20", "budget spent"),
-            (str(STEPS), str(2 * STEPS + 1), str(30 * STEPS + 2 + 32), "budget spent"),
+            (str(STEPS), str(2 * STEPS + 4), str(30 * STEPS + 2 + 4 * 32), "budget spent"),
         ]
 
     def test_trace_columns_and_rows(self, folder):
