@@ -46,8 +46,9 @@ LEVELS = (0.2, 0.1, 0.05, 0.01, 0.001)
 LAST_STEPS: dict[str, tuple[int, float]] = {
     "Tweedie's mean, t_min = 0.15 noise, at least 1e-3": (0, 0.15),
     "one step, t_min = 0.15 noise": (1, 0.15),
-    "one step, t_min = 0.25 noise (default)": (1, 0.25),
-    "two steps, t_min = 0.25 noise": (2, 0.25),
+    "one step, t_min = 0.25 noise": (1, 0.25),
+    "four steps, t_min = 0.25 noise (default)": (4, 0.25),
+    "eight steps, t_min = 0.25 noise": (8, 0.25),
 }
 """`solver.mean_steps`, and t_min in units of the noise level."""
 VARIED = (
@@ -55,11 +56,11 @@ VARIED = (
     "alpha.gain=3",
     "alpha.value=0.35",
     "alpha.value=0.7",
-    "solver.damping=2",
-    "solver.damping=8",
+    "solver.damping=1",
+    "solver.damping=4",
     "solver.cg_steps=8",
     "solver.steps=20",
-    "solver.steps=80",
+    "solver.steps=40",
     "solver.schedule=linear",
     "prior.evaluate_at=scaled",
 )

@@ -128,9 +128,9 @@ class TestBuilding:
         line = ["solver.armijo=0.2", "solver.shrink=0.3", "solver.max_trials=4"]
         config = load_reconstruct_config(None, [*overrides, *line, "solver.schedule=linear"])
         solver = build_solver(config.solver)
-        assert (solver.memory, solver.tolerance, solver.steps) == (3, 0.1, 40)
+        assert (solver.memory, solver.tolerance, solver.steps) == (3, 0.1, 10)
         assert solver.search == Armijo(0.2, 0.3, 4)
-        expected = torch.linspace(0.5, config.solver.t_min, 40, dtype=torch.float64)
+        expected = torch.linspace(0.5, config.solver.t_min, 10, dtype=torch.float64)
         torch.testing.assert_close(solver.schedule, expected)
 
     def test_first_steps_and_the_start_of_the_condition_arrive(self):

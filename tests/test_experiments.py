@@ -16,10 +16,12 @@ from matplotlib.image import imread
 from gnclightning import build_run
 from gnclightning.cli import reconstruct
 from gnclightning.config import ReconstructConfig, from_yaml_text
+from gnclightning.experiments.alpha_study import alpha_study
 from gnclightning.experiments.arms.results import ResultRow
 from gnclightning.experiments.figure2 import convergence, figure2
 from gnclightning.experiments.figure3 import figure3
 from gnclightning.experiments.figure3_figure import busiest, emptiest_corner
+from gnclightning.experiments.schedule_study import GROUPS, schedule_study
 from gnclightning.experiments.table1 import table1
 from gnclightning.experiments.table2 import table2
 from gnclightning.reconstruction import figures
@@ -27,12 +29,24 @@ from gnclightning.reconstruction.records import TraceRow
 from run_folders import arrays, table
 from wandb_files import Logged
 
-PROGRAMS = {"table1": table1, "table2": table2, "figure2": figure2, "figure3": figure3}
+PROGRAMS = {
+    "table1": table1,
+    "table2": table2,
+    "figure2": figure2,
+    "figure3": figure3,
+    "schedule_study": schedule_study,
+    "alpha_study": alpha_study,
+}
 ARMS = {
     "table1": ["gradient_descent-0", "gradient_descent-1", "gnc_flow-0", "gnc_flow-1"],
     "table2": ["constant", "adaptive", "preconditioned", "preconditioned-10"],
     "figure2": ["gnc_flow", "gradient_like", "preconditioned"],
     "figure3": ["preconditioned", "gnc_flow"],
+    "schedule_study": ["default", *(f"{number:02d}-1" for number in range(1, 1 + len(GROUPS)))],
+    "alpha_study": [
+        *("factor-0.2", "factor-0.5", "factor-1"),
+        *("gain-0", "gain-5", "discrepancy", "constant"),
+    ],
 }
 
 
@@ -183,6 +197,58 @@ def test_table_2_has_the_best_of_the_steps_tried_on_a_validation_image(runs):
         assert [float(row["psnr"]) for row in table(arm / "metrics.csv")] == [psnr]
     row = table(runs["table2"] / "results.csv")[0]
     assert f"solver.constant_step={found['constant_step']:g}" in row["settings"]
+
+
+def arm_of(study: Path, group: str) -> Path:
+    """The arm of a quick study that is about something."""
+    (name,) = summary(study)["groups"][group]
+    return study / "arms" / name
+
+
+class TestScheduleStudy:
+    def test_each_step_towards_the_mean_is_one_evaluation_after_the_same_iterations(self, runs):
+        found = [arm_of(runs["schedule_study"], group) for group in ("default", "last denoising")]
+        (usual,), (without,) = (table(arm / "metrics.csv") for arm in found)
+        assert int(usual["network_evaluations"]) - int(without["network_evaluations"]) == 4
+        first, second = (table(arm / "trace.csv") for arm in found)
+        assert [row["objective"] for row in first] == [row["objective"] for row in second]
+        assert usual["psnr"] != without["psnr"]
+
+    def test_directions_that_must_descend_do_and_a_monotone_search_lowers_f(self, runs):
+        for group in ("default", "number of steps", "preconditioner", "without preconditioner"):
+            rows = table(arm_of(runs["schedule_study"], group) / "trace.csv")
+            assert all(float(row["descent_condition"]) < 0 for row in rows[1:])
+            values = [float(row["objective"]) for row in rows]
+            assert all(after <= before for before, after in pairwise(values))
+
+    def test_the_table_states_changes_against_the_defaults(self, runs):
+        found = summary(runs["schedule_study"])
+        psnr = {row["arm"]: row["psnr"] for row in found["results"]}
+        expected = [f"{value - psnr['default']:+.2f}" for value in psnr.values()]
+        assert [row[3] for row in found["tables"][0]["rows"]] == expected
+        assert [row[0] for row in found["tables"][0]["rows"]] == ["default", *GROUPS]
+
+
+class TestAlphaStudy:
+    def test_the_oracle_is_the_best_of_the_sweep(self, runs):
+        found = summary(runs["alpha_study"])
+        psnr = {row["arm"]: row["psnr"] for row in found["results"]}
+        sweep = [value for arm, value in psnr.items() if arm.startswith("factor-")]
+        assert found["oracle_psnr"] == [max(sweep)]
+        for arm, value in psnr.items():
+            assert found["shortfall"][arm] == pytest.approx(max(sweep) - value, abs=1e-12)
+
+    def test_the_more_alpha_the_worse_x_fits_the_measurements(self, runs):
+        def last(arm: str) -> tuple[float, float]:
+            folder = runs["alpha_study"] / "arms" / arm
+            row, (metrics,) = table(folder / "trace.csv")[-1], table(folder / "metrics.csv")
+            return float(metrics["alpha"]), float(row["data_fidelity"])
+
+        found = [last(f"factor-{factor}") for factor in ("0.2", "0.5", "1")]
+        alphas, misfits = zip(*found, strict=True)
+        np.testing.assert_allclose(np.array(alphas) / alphas[2], (0.2, 0.5, 1), rtol=1e-6)
+        assert misfits[0] < misfits[1] < misfits[2]
+        assert last("constant")[0] == pytest.approx(alphas[1], rel=1e-5)
 
 
 def test_results_are_tracked(runs):

@@ -150,7 +150,7 @@ class TestContract:
                 assert values[name]["std"] == pytest.approx(np.std(numbers), rel=1e-9, abs=1e-12)
         solver = summary["methods"]["preconditioned"]
         assert solver["statuses"] == {"budget spent": COUNT}
-        assert solver["network_evaluations_per_iteration"] == (2 * STEPS + 1) / STEPS
+        assert solver["network_evaluations_per_iteration"] == (2 * STEPS + 4) / STEPS
         cosines = np.array(column(folder / "trace.csv", "descent_condition", iteration="1"))
         assert (cosines < 0).all()
         assert summary["environment"]["device"] == "cpu"
