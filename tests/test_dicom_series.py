@@ -115,7 +115,8 @@ def test_they_say_what_they_are(tree, written):
     for source, dataset in zip(sources(tree), written, strict=True):
         assert list(dataset.ImageType) == ["DERIVED", "SECONDARY", "AXIAL"]
         assert dataset.SeriesDescription == "GNC preconditioned, 20 views, Full Dose Images"
-        assert "20 angles, noise of relative level 0.01" in dataset.DerivationDescription
+        assert "Parallel-beam sinogram (20 angles)" in dataset.DerivationDescription
+        assert "noise of relative level 0.01" in dataset.DerivationDescription
         assert "preconditioned, prior tiny.safetensors" in dataset.DerivationDescription
         (reference,) = dataset.SourceImageSequence
         assert reference.ReferencedSOPInstanceUID == source.instance

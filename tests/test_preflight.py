@@ -94,7 +94,8 @@ class TestDryRun:
         assert f"norm {found.norm:.4g}" in out
         assert found.adjoint < 1e-7
         entries = int((matrix != 0).sum())
-        assert found.shared_bytes >= 2 * entries * 8
+        # Of A and its transpose, an eighth of each: what symmetries give is not stored.
+        assert 2 * entries * 8 / 8 <= found.shared_bytes < 2 * entries * 8 / 2
         assert found.step_seconds > 0
 
     def test_only_reconstructions_have_one(self, capsys):
