@@ -42,8 +42,8 @@ class TestPlan:
             assert (settings.seed, settings.noise.seed, settings.start_seed) == (0, None, None)
             assert settings.batch_size == 8
         counts = {name: s.data.count for name, s in found.items()}
-        assert counts["gnc"] == counts["gnc_10"] == 100
-        assert counts["gnc_20"] == 32
+        assert counts["gnc"] == counts["gnc_4"] == 100
+        assert counts["gnc_40"] == 32
         assert counts[plan.UNSEEN] == 16
         assert {n for name, n in counts.items() if name not in (*MAIN, plan.UNSEEN)} == {8}
 
@@ -53,7 +53,7 @@ class TestPlan:
             for method in found[name].methods:
                 assert getattr(found[name], method) == getattr(found["limited"], method)
         default = found["gnc"].solver.steps
-        assert (found["gnc_10"].solver.steps, found["gnc_20"].solver.steps) == (10, 20)
+        assert (found["gnc_4"].solver.steps, found["gnc_40"].solver.steps) == (4, 40)
         assert all(found[name].solver.steps == default for name in plan.CONDITIONS)
 
     def test_conditions_change_one_thing_each(self):
@@ -96,7 +96,7 @@ class TestPlan:
         assert counts == {3, 5}
 
 
-MAIN = (plan.DEFAULT, plan.SHORT, plan.MIDDLE, plan.FLOW, plan.GRADIENT_LIKE)
+MAIN = (plan.DEFAULT, plan.SHORT, plan.LONG, plan.FLOW, plan.GRADIENT_LIKE)
 
 
 @dataclass
@@ -182,7 +182,8 @@ class TestProgram:
         main, conditions, curves = summary["tables"]
         assert [row[0] for row in main["rows"]] == [
             "FBP", "Tikhonov", "TV", "plug-and-play", "DiffPIR", "DDS", "DPS", "nmAPG",
-            "gradient descent", "GNC, Algorithm 1", "GNC, Algorithm 2", "GNC, 10 steps", "GNC",
+            "gradient descent", "GNC, Algorithm 1", "GNC, Algorithm 2", "GNC, 4 steps from FBP",
+            "GNC",
         ]  # fmt: skip
         assert len(conditions["rows"]) == 1 + len(plan.CONDITIONS) + 4
         assert {row[0] for row in curves["rows"]} >= {"TV", "DPS", "GNC"}
@@ -212,14 +213,14 @@ class TestProgram:
     def test_tables_say_what_the_runs_wrote(self, folder):
         summary = json.loads((folder / "summary.json").read_text())
         psnr, residual = {}, {}
-        for name in ("gnc", "gnc_20", "unseen"):
+        for name in ("gnc", "gnc_40", "unseen"):
             with (folder / "arms" / name / "metrics.csv").open() as file:
                 for row in csv.DictReader(file):
                     psnr[name, row["method"], row["image"]] = float(row["psnr"])
                     residual[name, row["method"], row["image"]] = float(row["residual"])
         main = {row[0]: row for row in summary["tables"][0]["rows"]}
         images = ["ellipses[0]", "ellipses[1]"]
-        gains = [psnr["gnc", "preconditioned", i] - psnr["gnc_20", "dds", i] for i in images]
+        gains = [psnr["gnc", "preconditioned", i] - psnr["gnc_40", "dds", i] for i in images]
         error = stdev(gains) / sqrt(2)
         assert main["DDS"][4] == f"{fmean(gains):+.2f} ± {error:.2f}"
         conditions = {row[0]: row for row in summary["tables"][1]["rows"]}

@@ -10,9 +10,12 @@ from gnclightning.experiments.arms.arm import Arm, key_of
 from gnclightning.experiments.arms.config import ExperimentConfig
 
 SOLVER = "preconditioned"
-DEFAULT, SHORT, MIDDLE = "gnc", "gnc_10", "gnc_20"
+DEFAULT, SHORT, LONG = "gnc", "gnc_4", "gnc_40"
 FLOW, GRADIENT_LIKE, UNSEEN = "gnc_flow", "gradient_like", "unseen"
 """Names of arms; the tables ask for them."""
+
+FROM_FBP = ("start=fbp", "solver.t_max=0.2")
+"""What makes few steps enough, where the angles see all of the image."""
 
 CHEAP: tuple[Baseline, ...] = ("fbp", "tikhonov", "tv", "plug_and_play")
 SAMPLERS: tuple[Baseline, ...] = ("diffpir", "dds")
@@ -30,7 +33,7 @@ CONDITIONS: dict[str, tuple[str, tuple[str, ...]]] = {
 CURVES: dict[str, dict[str, int]] = {
     "curve_1": {SOLVER: 3, "tv": 25, "plug_and_play": 3, "diffpir": 5, "dds": 5},
     "curve_2": {SOLVER: 5, "tv": 50, "plug_and_play": 6, "diffpir": 10, "dds": 10},
-    "curve_3": {SOLVER: 80, "tv": 100, "plug_and_play": 24, "diffpir": 20, "dds": 20},
+    "curve_3": {SOLVER: 20, "tv": 100, "plug_and_play": 24, "diffpir": 20, "dds": 20},
     "curve_first_order": {"gradient_like": 75, "gradient_descent": 75, "nmapg": 40, "dps": 25},
 }
 """Numbers of steps beside the defaults; the solver comes first."""
@@ -95,8 +98,8 @@ def arms(config: ComparisonConfig) -> list[Arm]:
 
     found = [
         arm(DEFAULT, "GNC", images, CHEAP),
-        arm(SHORT, "GNC, 10 steps", images, steps={SOLVER: 10}),
-        arm(MIDDLE, "GNC, 20 steps", samplers, SAMPLERS, {SOLVER: 20}),
+        arm(SHORT, "GNC, 4 steps from FBP", images, steps={SOLVER: 4}, more=FROM_FBP),
+        arm(LONG, "GNC, 40 steps", samplers, SAMPLERS, {SOLVER: 40}),
         arm(FLOW, "GNC, Algorithm 1", slow, ("dps", "nmapg"), solver="gnc_flow"),
         arm(GRADIENT_LIKE, "GNC, Algorithm 2", slow, ("gradient_descent",), solver="gradient_like"),
     ]

@@ -22,7 +22,7 @@ from gnclightning.experiments.comparison.plan import (
     DEFAULT,
     FLOW,
     GRADIENT_LIKE,
-    MIDDLE,
+    LONG,
     SHORT,
     SOLVER,
     UNSEEN,
@@ -34,7 +34,7 @@ Results = Mapping[str, Result]
 
 _MAIN = (
     *((DEFAULT, name) for name in ("fbp", "tikhonov", "tv", "plug_and_play")),
-    *((MIDDLE, name) for name in ("diffpir", "dds")),
+    *((LONG, name) for name in ("diffpir", "dds")),
     *((FLOW, name) for name in ("dps", "nmapg")),
     *((GRADIENT_LIKE, "gradient_descent"), (FLOW, "gnc_flow")),
     *((GRADIENT_LIKE, "gradient_like"), (SHORT, SOLVER), (DEFAULT, SOLVER)),
@@ -92,7 +92,7 @@ class CurvePoint(NamedTuple):
 def curves(results: Results) -> dict[str, list[CurvePoint]]:
     """The points of each method, by increasing steps, over those images that all arms have."""
     images = list(entry(results, FLOW, "gnc_flow").rows)
-    points = [*_MAIN, (MIDDLE, SOLVER)]
+    points = [*_MAIN, (LONG, SOLVER)]
     points += [(arm, method) for arm in CURVES if arm in results for method in CURVES[arm]]
     found: dict[str, dict[int, CurvePoint]] = {}
     for arm, method in points:
@@ -122,7 +122,7 @@ def condition_duels(results: Results) -> dict[str, Duel]:
     """The solver against the others, by condition."""
     small = list(entry(results, FLOW, "gnc_flow").rows)
     base = [entry(results, DEFAULT, name) for name in ("fbp", "tv", "plug_and_play")]
-    base += [entry(results, MIDDLE, "diffpir"), entry(results, DEFAULT, SOLVER)]
+    base += [entry(results, LONG, "diffpir"), entry(results, DEFAULT, SOLVER)]
     found = {"60 angles, 10 % noise": duel(base, trust(results[DEFAULT]), small)}
     for arm, (title, _) in CONDITIONS.items():
         entries = _entries(results, arm)
