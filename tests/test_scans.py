@@ -14,6 +14,7 @@ from gnclightning.config import load_reconstruct_config
 from gnclightning.data.ellipses import phantoms
 from gnclightning.data.scan_geometry import ScanGeometry
 from gnclightning.data.sinograms import read_sinograms
+from gnclightning.data.transmission import transmission
 from gnclightning.errors import UserError
 from gnclightning.operators import ParallelBeam2D, Radon
 from run_folders import arrays, column, refused_in_one_line, run, settings, table
@@ -212,6 +213,17 @@ class TestCounts:
         for count in (None, 1):
             found = read_sinograms(path, count, key="y", flat="f")
             np.testing.assert_allclose(found.sinograms[:, 0], ARRAY[:count], rtol=1e-5)
+
+    def test_a_dead_pixel_has_noise(self):
+        """Counts without any beam may lie above the mean dark field; weak pixels are alive."""
+        flat, dark = torch.full((1, 1, 9), 2000.0), torch.full((1, 1, 9), 100.0)
+        flat[..., 3], flat[..., 6] = 100.5, 110
+        stored = 0.5 * (flat - dark) + dark
+        stored[..., 3] = 107
+        found = transmission(stored.expand(1, 4, 9), flat, dark, 1e-4)
+        assert (found.dead, found.clipped) == (4, 0)
+        expected = torch.full((1, 4, 9), math.log(2))
+        torch.testing.assert_close(found.line_integrals, expected, rtol=1e-5, atol=0)
 
     def test_dead_and_dark_pixels(self, tmp_path):
         """A dead bin lies on the line between its neighbours; a starved one at the least."""

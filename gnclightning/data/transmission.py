@@ -11,6 +11,8 @@ from gnclightning.errors import UserError
 
 _MOST_BAD = 0.5
 """Part of the pixels; more speak for a mistake, not for a detector."""
+_DEAD = 1e-3
+"""Part of the median beam that a pixel's exceeds if it is alive: a dead one has noise, too."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ def transmission(stored: Tensor, flat: Tensor, dark: Tensor, least: float) -> Tr
     background = dark.double().mean(1, keepdim=True)
     beam = (flat.double().mean(1, keepdim=True) - background).expand_as(stored)
     through = stored.double() - background
-    dead = ~(through.isfinite() & beam.isfinite() & (beam > 0))
+    least_beam = (_DEAD * beam.nanmedian()).clamp(min=0)
+    dead = ~(through.isfinite() & beam.isfinite() & (beam > least_beam))
     part = torch.where(dead, 1.0, through / torch.where(dead, 1.0, beam))
     low = (part < least) & ~dead
     bad = (int(dead.sum()), int(low.sum()))
