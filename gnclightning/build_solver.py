@@ -35,6 +35,10 @@ from gnclightning.solvers import (
     preconditioned,
 )
 
+_LEAST_STEPS_PER_WEIGHT = 10
+"""With fewer, iterates are no minimisers: their residuals need not rise with alpha, by which the
+search for it goes astray, and takes longer than it saved."""
+
 
 def build_alpha(
     config: AlphaConfig, prior: NetworkEnergy, solver: SolverConfig, operator: LinearOperator
@@ -55,7 +59,8 @@ def build_discrepancy(config: AlphaConfig, solver: SolverConfig) -> Discrepancy 
     """How to search for the weight, if that is asked for."""
     if config.rule != "discrepancy":
         return None
-    return Discrepancy(config.tau, config.tolerance, config.tries, ceil(solver.steps / 4))
+    steps = max(_LEAST_STEPS_PER_WEIGHT, ceil(solver.steps / 4))
+    return Discrepancy(config.tau, config.tolerance, config.tries, steps)
 
 
 def build_solver(config: SolverConfig) -> Solver:

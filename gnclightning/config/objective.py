@@ -49,7 +49,7 @@ class AlphaConfig(Section):
     """discrepancy: relative, of |Ax-y|."""
     tries: int = bounded(20, ">= 1")
     """discrepancy: weights tried at most; each goes on from the last iterate, at t_min, with a
-    quarter of solver.steps."""
+    quarter of solver.steps, at least 10."""
     sweep: list[float] = field(default_factory=list[float], metadata=within("> 0"))
     """Other values, such as [0.1,0.2,1,2], that the solver reconstructs with besides: results of
     their own, and PSNR and |Ax-y| over the weight in figures/alpha.png."""
