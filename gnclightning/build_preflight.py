@@ -16,6 +16,8 @@ from gnclightning.reconstruction.preflight import Preflight, Probe, check_fits, 
 
 _FEW_BINS = 0.5
 """How far estimates of the centre of rotation may lie apart, in bins."""
+_SEVERAL, _TURN_IN_RADIANS = 3, 6.3
+"""Angles within a few degrees are seldom meant, but a turn has as many radians."""
 
 
 @dataclass(frozen=True)
@@ -170,11 +172,22 @@ def _corrections(run: Run) -> list[tuple[str, str]]:
     return rows
 
 
+def _check_angles(geometry: PlanarGeometry) -> str | None:
+    """What to warn of if angles look like radians that were taken for degrees."""
+    extent = degrees(max(geometry.angles) - min(geometry.angles))
+    if len(geometry.angles) < _SEVERAL or extent > _TURN_IN_RADIANS:
+        return None
+    return (
+        f"all {len(geometry.angles)} angles lie within {extent:.3g} degrees: if they are in "
+        "radians, say so with the attribute angle_unit=radian of the file, or give degrees"
+    )
+
+
 def _warnings(run: Run) -> list[str]:
     found: list[str | None] = []
     if isinstance(run.source, SinogramSet):
         if run.geometry is not None:
-            found.append(check_coverage(run.geometry))
+            found += [check_coverage(run.geometry), _check_angles(run.geometry)]
         done = {
             "dead pixels were filled in from their neighbours": sum(run.source.dead),
             "pixels were raised to data.least_transmission": sum(run.source.clipped),

@@ -139,6 +139,18 @@ class TestBeforeARun:
         run(prior, tmp_path / "told", *more, *UNITS, "progress=true", data=data)
         assert "3 measured, 20 angles x 64 bins; |A| = " in capsys.readouterr().err
 
+    def test_radians_that_are_taken_for_degrees(self, simulated, prior, tmp_path, capsys):
+        """Half a turn of them; an arc of 7 degrees may be meant."""
+        np.save(tmp_path / "scan.npy", arrays(simulated)["sinogram"])
+        data = ("data.name=sinogram", f"data.path={tmp_path / 'scan.npy'}")
+        more = ("geometry.detector_spacing=0.35", "methods=[fbp]", "noise.relative=0.1")
+        warned = {}
+        for arc in ("[0,3.14159]", "[0,7]"):
+            output = tmp_path / arc
+            run(prior, output, *more, *UNITS, f"geometry.arc={arc}", data=data)
+            warned[arc] = "if they are in radians" in capsys.readouterr().err
+        assert warned == {"[0,3.14159]": True, "[0,7]": False}
+
     def test_simulated_data_need_no_warning(self, prior, tmp_path, capsys):
         run(prior, tmp_path, "methods=[]", data=PHANTOMS)
         assert capsys.readouterr().err == ""
