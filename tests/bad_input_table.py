@@ -13,11 +13,22 @@ from pathlib import Path
 from bad_dicom import SLICES, TREES
 from bad_files import IMAGES, PHANTOMS, SINOGRAMS
 from bad_inputs import Case, Outcome, run
+from bad_problems import EXPERIMENTS, FOLDERS, PROBLEMS
 from bad_scans import GEOMETRIES, RUNS, SCANS
 from bad_weights import SETTINGS, WEIGHTS
 
-RECONSTRUCTIONS = (*SINOGRAMS, *SCANS, *GEOMETRIES, *RUNS)
-CORPUS = (*SLICES, *TREES, *IMAGES, *RECONSTRUCTIONS, *PHANTOMS, *WEIGHTS, *SETTINGS)
+RECONSTRUCTIONS = (*SINOGRAMS, *SCANS, *GEOMETRIES, *PROBLEMS, *RUNS)
+CORPUS = (
+    *SLICES,
+    *TREES,
+    *IMAGES,
+    *RECONSTRUCTIONS,
+    *PHANTOMS,
+    *WEIGHTS,
+    *FOLDERS,
+    *SETTINGS,
+    *EXPERIMENTS,
+)
 DOCUMENT = Path(__file__).parents[1] / "docs" / "bad-input.md"
 BEGIN, END = "<!-- begin generated -->\n", "<!-- end generated -->\n"
 

@@ -96,6 +96,11 @@ class TestVariants:
             "but the choice is solver.name=gnc_flow: choose that, or leave the setting out"
         )
 
+    def test_of_a_choice_given_twice_the_last_is_named(self):
+        given = ["data.name=ellipses", "data.size=32", "data.name=sinogram", "data.path=x"]
+        with pytest.raises(UserError, match=r"but the choice is data\.name=sinogram: choose"):
+            load_reconstruct_config(None, given)
+
     def test_one_stale_in_a_file_is_refused_with_the_name_of_the_file(self, tmp_path: Path):
         path = tmp_path / "stale.yaml"
         path.write_text("data: {name: demo, path: x}")

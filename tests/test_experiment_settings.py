@@ -13,6 +13,7 @@ from gnclightning.experiments.arms.config import gather
 from gnclightning.experiments.arms.settings import configure
 from gnclightning.experiments.commands import command
 from gnclightning.experiments.table1 import Table1Config
+from gnclightning.experiments.table2 import Table2Config, tuning_arm
 
 FLOW = Arm("a", "a", ("solver.name=gnc_flow", "data.count=1"))
 PRECONDITIONED = Arm("b", "b", ("methods=[fbp]",))
@@ -59,6 +60,11 @@ def test_images_without_truth_are_refused():
         (("noise.absolute=3",), None),
         (("data.name=ldct", "data.path=x", "noise.relative=0.1"), None),
         (("data.name=folder", "data.path=x"), None),
+        (("data.name=folder", "data.path=x", "noise.absolute=3"), None),
+        (("data.name=unseen",), None),
+        (("data.size=64",), None),
+        (("geometry.beam=fan", "geometry.source_distance=300"), None),
+        (("geometry.arc=[0,90]",), None),
     ],
 )
 def test_published_numbers_stand_beside_comparable_ones_only(given, expected):
@@ -77,3 +83,12 @@ def test_the_command_repeats_the_settings():
     assert sorted(again) == sorted(given)
     repeated = load(Table1Config, None, gather(Table1Config, again))
     assert replace(repeated, output="x") == config
+
+
+@pytest.mark.parametrize(
+    ("given", "split"),
+    [((), True), (("data.name=ldct",), True), (("data.name=unseen",), False)],
+)
+def test_the_step_is_tuned_on_a_validation_image_where_there_are_any(given, split):
+    arm = tuning_arm(Table2Config(settings=[*given]), 1e-3)
+    assert ("data.split=validation" in arm.settings) == split

@@ -213,10 +213,16 @@ class _Draft(Generic[ConfigT]):
                 raise messages.not_a_group(self._schema, group, value)
 
     def _chosen(self) -> dict[str, str]:
-        """For each group with variants the setting that chose the present one."""
+        """For each group with variants the setting that chose the present one.
+
+        By its section: where a choice is given twice, the name in the tree is still the first.
+        """
+        kinds = self._sections()
         return {
-            group: f"{group}.{variants.key}={self._tree[group][variants.key]}"
+            group: f"{group}.{variants.key}={name}"
             for group, variants in self._variants().items()
+            for name, kind in variants.by_name.items()
+            if kind is kinds[group]
         }
 
 

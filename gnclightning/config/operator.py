@@ -38,6 +38,12 @@ class ProjectionConfig(OperatorConfig):
     """astra: length of the ray in a pixel; Joseph's interpolation, as native; share of the strip
     between the bin's edges."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.kernel != "linear" and self.backend != "astra":
+            message = f"expected operator.backend=astra beside {self.kernel}, got {self.backend}"
+            raise FieldError(self, "kernel", message)
+
     @property
     def resolved(self) -> Literal["native", "astra", "torch_radon", "deepinv"]:
         """What auto stands for, or the backend asked for."""

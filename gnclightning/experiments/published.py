@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from gnclightning.config import ReconstructConfig
+from gnclightning.config.geometry import GeometryConfig
+from gnclightning.config.images import EllipsesDataConfig, LDCTDataConfig
 
 
 class Published(NamedTuple):
@@ -32,14 +34,17 @@ STEPS = {
 }
 """Table 2, by images and step."""
 
-_ANGLES = 60
-_NOISE = {"ellipses": 0.1, "ldct": 0.05}
+_MEASURED = {"ellipses": (128, 0.1), "ldct": (256, 0.05)}
+"""Size of the images and relative noise; the geometry is the default, 60 parallel projections."""
 
 
 def comparable(
     published: Mapping[str, Mapping[str, Published]], config: ReconstructConfig
 ) -> Mapping[str, Published]:
     """The numbers of a table for the images of a run, none if it measures others or otherwise."""
+    data = config.data
+    if not isinstance(data, EllipsesDataConfig | LDCTDataConfig):
+        return {}
     noise = None if config.noise.absolute is not None else config.noise.relative
-    same = (config.geometry.angles, noise) == (_ANGLES, _NOISE.get(config.data.name))
-    return published[config.data.name] if same else {}
+    same = (data.size, noise) == _MEASURED[data.name]
+    return published[data.name] if same and config.geometry == GeometryConfig().filled() else {}

@@ -48,7 +48,12 @@ def arms(config: Table1Config) -> list[Arm]:
         Arm(
             f"{method}-{start}",
             f"{title}, start {start}",
-            (f"solver.name={method}", f"solver.steps={steps}", f"start_seed={start}"),
+            (
+                f"solver.name={method}",
+                f"solver.steps={steps}",
+                "start=random",
+                f"start_seed={start}",
+            ),
         )
         for method, title in METHODS.items()
         for start in range(starts)

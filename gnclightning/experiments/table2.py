@@ -35,6 +35,10 @@ GRID = Grid({"step": [2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3, 8e-3]}, {"step": 2**0.5})
 QUICK_GRID = Grid({"step": [5e-4, 1e-3]})
 
 
+_SPLIT = {"data.name=ellipses", "data.name=ldct"}
+"""Images that have a validation set."""
+
+
 @dataclass(kw_only=True)
 class Table2Config(ExperimentConfig):
     """Constant against adaptive step size, and the preconditioned method (Table 2 of the paper)."""
@@ -67,7 +71,8 @@ def arms(config: Table2Config, step: float) -> list[Arm]:
 def tuning_arm(config: Table2Config, step: float) -> Arm:
     """A run on one image, of the validation set where there is one."""
     settings = ("solver.name=gnc_flow", *_constant(step), "data.count=1")
-    split = () if "data.name=folder" in config.settings else ("data.split=validation",)
+    images = [text for text in config.settings if text.startswith("data.name=")]
+    split = ("data.split=validation",) if set(images) <= _SPLIT else ()
     steps = f"solver.steps={_steps('constant', config)}"
     return Arm(f"step-{step:g}", f"constant step {step:g}", (*settings, steps, *split))
 
