@@ -11,11 +11,12 @@ from statistics import fmean, pstdev
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.image import imread
 
 from gnclightning import build_run
 from gnclightning.cli import reconstruct
-from gnclightning.config import ReconstructConfig, from_yaml_text
+from gnclightning.config import ReconstructConfig, from_yaml_text, load_reconstruct_config
 from gnclightning.experiments.alpha_study import alpha_study
 from gnclightning.experiments.arms.results import ResultRow
 from gnclightning.experiments.figure2 import convergence, figure2
@@ -26,6 +27,7 @@ from gnclightning.experiments.table1 import table1
 from gnclightning.experiments.table2 import table2
 from gnclightning.reconstruction import figures
 from gnclightning.reconstruction.records import TraceRow
+from gnclightning.sde import VPSDE
 from run_folders import arrays, table
 from wandb_files import Logged
 
@@ -45,7 +47,7 @@ ARMS = {
     "schedule_study": ["default", *(f"{number:02d}-1" for number in range(1, 1 + len(GROUPS)))],
     "alpha_study": [
         *("factor-0.2", "factor-0.5", "factor-1"),
-        *("gain-0", "gain-5", "discrepancy", "constant"),
+        *("gain-0", "gain-5", "discrepancy", "constant", "noise-scale-1", "noise-scale-2"),
     ],
 }
 
@@ -249,6 +251,19 @@ class TestAlphaStudy:
         np.testing.assert_allclose(np.array(alphas) / alphas[2], (0.2, 0.5, 1), rtol=1e-6)
         assert misfits[0] < misfits[1] < misfits[2]
         assert last("constant")[0] == pytest.approx(alphas[1], rel=1e-5)
+
+    def test_the_paper_s_rule_has_multiples_of_the_default_at_t_min(self, runs):
+        arms = runs["alpha_study"] / "arms"
+        default, one, two = (
+            float(table(arms / name / "metrics.csv")[0]["alpha"])
+            for name in ("factor-0.5", "noise-scale-1", "noise-scale-2")
+        )
+        assert (one, two) == pytest.approx((default, 2 * default), rel=1e-5)
+        config = load_reconstruct_config(arms / "noise-scale-1" / "config.yaml")
+        assert config.alpha.rule == "noise_scale"
+        t_min = torch.tensor(config.solver.t_min, dtype=torch.float64)
+        ratio = float(VPSDE().noise_to_signal(t_min))
+        assert config.alpha.value * ratio == pytest.approx(default, rel=1e-5)
 
 
 def test_results_are_tracked(runs):
