@@ -251,11 +251,12 @@ class GraduatedObjective:
         for _ in range(self.cg_steps):
             search_image = self.operator(search)
             curvature = squared_norm(search_image) + rho * squared_norm(search)
-            step = expand(_safe_divide(square, curvature), gradient)
-            solution = solution + step * search
-            image = image + step * search_image
+            step = _safe_divide(square, curvature)
+            solution = solution + expand(step, search) * search
+            # Measurements may have more dimensions than images.
+            image = image + expand(step, search_image) * search_image
             product = self.operator.adjoint(search_image) + expand(rho, search) * search
-            residual = residual - step * product
+            residual = residual - expand(step, product) * product
             previous, square = square, squared_norm(residual)
             search = residual + expand(_safe_divide(square, previous), search) * search
         normal = gradient - residual - expand(rho, solution) * solution

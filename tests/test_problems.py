@@ -16,6 +16,7 @@ from gnclightning.cli import reconstruct
 from gnclightning.config import load_reconstruct_config
 from gnclightning.config.baselines import Compared
 from gnclightning.errors import UserError
+from gnclightning.objectives import Alpha, GraduatedObjective
 from gnclightning.operators import (
     LinearOperator,
     add_noise,
@@ -23,7 +24,10 @@ from gnclightning.operators import (
     dot_test,
     image_operator,
 )
+from gnclightning.priors import from_pretrained
+from gnclightning.problem import Ray
 from gnclightning.reconstruction.report.content import read_content
+from gnclightning.reconstruction.writers import RunFolder
 from gnclightning.sde import VPSDE
 from run_folders import COUNT, STEPS, arrays, column, configure, run, settings, table
 
@@ -78,6 +82,25 @@ class TestOperators:
         assert bool((y[~observed] == 0).all())
         silent = observed & (y < 1e-6)  # imaginary parts of coefficients that are real
         assert int(silent.sum()) <= (4 if name == "fourier" else 0)
+
+    @problems
+    def test_a_batch_s_ray_is_that_of_each_image(self, name, prior):
+        """Its image is A d, for measurements with more dimensions than images, too."""
+        operator = operator_of(name)
+        loaded, _ = from_pretrained(prior)
+        x, t = random(3, 1, *SHAPE), torch.full((3,), 0.1)
+        alpha = Alpha.constant(loaded.sde, 0.1)
+
+        def ray(x: torch.Tensor) -> Ray:
+            y = torch.zeros_like(operator(x))
+            problem = GraduatedObjective(operator, y, loaded, alpha, 0.01)
+            return problem.preconditioned_ray(x, t[: len(x)])
+
+        batch = ray(x)
+        image = operator(batch.direction)
+        torch.testing.assert_close(batch.image, image, rtol=0, atol=1e-5)
+        torch.testing.assert_close(batch.normal, operator.adjoint(image), rtol=0, atol=1e-5)
+        torch.testing.assert_close(batch.direction[1:2], ray(x[1:2]).direction, rtol=0, atol=1e-6)
 
     def test_as_many_pixels_as_the_share_says_others_with_another_seed(self):
         one, other = (operator_of("mask", seed=seed).observed for seed in (1, 2))
@@ -174,7 +197,9 @@ def ran(request, prior, tmp_path_factory) -> tuple[str, Path]:
     """A small run of each problem's file."""
     file, folder = CONFIGS / f"{FILES[request.param]}.yaml", tmp_path_factory.mktemp("run")
     size = ("data.size=32", f"data.count={COUNT}", NO_ANGLES)
-    run_reconstruction(load_reconstruct_config(file, settings(prior, folder, *size, data=())))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunFolder, "_draw", lambda self: None)
+        run_reconstruction(load_reconstruct_config(file, settings(prior, folder, *size, data=())))
     return request.param, folder
 
 
@@ -184,6 +209,7 @@ def prepared(prior: Path, *more: str) -> Ready:
     return prepare(config, build_images(config), torch.device("cpu"))
 
 
+@pytest.mark.usefixtures("without_figures")
 class TestRuns:
     def test_the_file_says_what_was_measured(self, ran):
         """Truth, operator and noise level in the file explain the measurement."""
@@ -247,6 +273,7 @@ class TestRuns:
         assert ready.geometry is None
 
 
+@pytest.mark.usefixtures("without_figures")
 class TestSolutions:
     def test_an_image_with_hardly_any_noise_comes_back(self, prior, tmp_path):
         settings = ("operator.name=identity", "noise.absolute=1e-4", "solver.final_denoising=false")
@@ -273,17 +300,6 @@ class TestSolutions:
         values = 32 * 32 if observed is None else int(observed.sum())
         target = ready.methods[-1].discrepancy.target(batch)
         torch.testing.assert_close(target, torch.full_like(target, 0.1 * values**0.5))
-
-    @pytest.mark.parametrize("name", ["mask", "fourier"])
-    def test_several_starts_say_nothing_of_what_was_not_measured(self, name, prior, tmp_path):
-        folder = run(prior, tmp_path / "run", NO_ANGLES, f"operator.name={name}", "starts=2")
-        residual = arrays(folder)["preconditioned_mean_residual"]
-        with h5py.File(folder / "reconstructions.h5") as file:
-            operator = image_operator(shape=(32, 32), **json.loads(file.attrs["operator"]))
-        np.testing.assert_array_equal(
-            np.isnan(residual), np.broadcast_to(~operator.observed.numpy(), residual.shape)
-        )
-        assert (folder / "figures" / "starts.png").is_file()
 
     def test_every_method_takes_them(self, prior, tmp_path):
         given = [name for name in get_args(Compared) if name != "fbp"]
@@ -312,6 +328,18 @@ class TestSolutions:
         (batch,) = ready.measurements.batches(8)
         np.testing.assert_array_equal(ready.methods[-1].start(batch)[:, 0].numpy(), blurred)
         assert np.abs(blurred - truth).max() > 0.05
+
+
+@pytest.mark.parametrize("name", ["mask", "fourier"])
+def test_several_starts_say_nothing_of_what_was_not_measured(name, prior, tmp_path):
+    folder = run(prior, tmp_path / "run", NO_ANGLES, f"operator.name={name}", "starts=2")
+    residual = arrays(folder)["preconditioned_mean_residual"]
+    with h5py.File(folder / "reconstructions.h5") as file:
+        operator = image_operator(shape=(32, 32), **json.loads(file.attrs["operator"]))
+    np.testing.assert_array_equal(
+        np.isnan(residual), np.broadcast_to(~operator.observed.numpy(), residual.shape)
+    )
+    assert (folder / "figures" / "starts.png").is_file()
 
 
 @pytest.mark.parametrize(
