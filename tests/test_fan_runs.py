@@ -15,7 +15,7 @@ from gnclightning.config import load_reconstruct_config
 from gnclightning.config.geometry import GeometryConfig
 from gnclightning.operators import Radon, fbp
 from gnclightning.reconstruction.report.content import read_content
-from run_folders import FAST, arrays, refused_in_one_line, run, settings
+from run_folders import FAST, arrays, column, refused_in_one_line, run, settings
 
 GEOMETRY = FanBeam2D.for_image(32, 20, 0.5, "mm", source_distance=40, detector_distance=20)
 FAN = ("geometry.beam=fan", "geometry.source_distance=40", "geometry.detector_distance=20")
@@ -106,6 +106,32 @@ class TestMeasured:
         np.testing.assert_allclose(found.image, arrays(folder)["preconditioned"], rtol=0, atol=2e-5)
         np.testing.assert_allclose(found.fbp, arrays(folder)["fbp"], rtol=0, atol=2e-5)
         assert found.config.geometry.beam == "fan"
+
+    def test_photons_weigh_in_all_that_is_asked_for(self, simulated, prior, tmp_path):
+        """|W^(1/2) (A x - y)| by the fan, with the sweep's factors, for the first start and TV."""
+        transmitted = np.exp(-0.1 * arrays(simulated)["sinogram"])
+        with h5py.File(tmp_path / "scan.h5", "w") as file:
+            file["counts"] = 1e4 * transmitted
+            file.attrs.update(source_distance=40, detector_distance=20, length_unit="mm")
+        data = measured(tmp_path / "scan.h5", "data.key=counts", "data.flat=1e4", "data.white=0.1")
+        more = ("noise.weights=transmission", "starts=2", "alpha.sweep=[0.25,1]", "methods=[tv]")
+        folder = run(prior, tmp_path / "run", *UNITS, *more, "noise.relative=0.1", data=data)
+        weights = transmitted / transmitted.mean((1, 2), keepdims=True)
+        with h5py.File(folder / "reconstructions.h5") as file:
+            sigma = file.attrs["sigma_y"]
+        y = stored(folder, "sinogram")
+        for name in ("tv", "preconditioned", "preconditioned_alpha_1", "preconditioned_mean"):
+            gap = (Radon(GEOMETRY)(stored(folder, name)) - y)[:, 0].double().numpy()
+            expected = np.sqrt((weights * gap**2).mean((1, 2))) / sigma
+            found = column(folder / "metrics.csv", "residual", method=name)
+            assert found == pytest.approx(expected.tolist(), rel=1e-3)
+        half, quarter, whole = (
+            np.array(column(folder / "metrics.csv", "alpha", method=f"preconditioned{which}"))
+            for which in ("", "_alpha_0.25", "_alpha_1")
+        )
+        np.testing.assert_allclose([quarter / half, whole / half], [[0.5] * 3, [2] * 3], rtol=1e-6)
+        layers = [layer["label"] for layer in read_content(folder)["gallery"]["layers"]]
+        assert {"TV", "GNC"} <= set(layers)
 
     def test_a_wrong_unit_is_noticed(self, simulated, prior, tmp_path):
         """The mean of the image follows from a whole turn of fans; half of what is right passes."""
