@@ -2,6 +2,8 @@
 
 import netrc
 import os
+import warnings
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -15,6 +17,8 @@ STEP = "trainer/global_step"
 """The x axis of a training: what Lightning's logger logs beside each value."""
 
 HOST = "https://api.wandb.ai"
+_START_SECONDS, _FINISH_SECONDS = 10.0, 60.0
+"""How long a run waits for the network, which may be away, when tracking starts and ends."""
 
 
 def logged_in() -> bool:
@@ -47,6 +51,9 @@ def effective_mode(mode: str) -> str:
 def open_logger(mode: str, project: str, name: str, folder: Path) -> "WandbLogger":
     """Start a run, whose files lie below `folder`, and give it to Lightning's logger.
 
+    Where W&B cannot be reached the run is kept offline, with a warning. What is not sent when the
+    run ends stays on the disk, from where `wandb sync` sends it.
+
     Args:
         mode: "online", "offline", or "auto", see `effective_mode`.
         project: W&B project.
@@ -60,8 +67,21 @@ def open_logger(mode: str, project: str, name: str, folder: Path) -> "WandbLogge
     assert mode in ("online", "offline")
     # Started here, as Lightning would set WANDB_MODE for the rest of the process, and an x axis of
     # its own. Silent and without capture of the console: messages would tear the progress bar.
-    quiet = wandb.Settings(silent=True, console="off", disable_git=True)
-    run = wandb.init(project=project, name=name, dir=folder, mode=mode, settings=quiet)
+    settings = wandb.Settings(
+        silent=True, console="off", disable_git=True, init_timeout=_START_SECONDS
+    )
+    if hasattr(settings, "finish_timeout"):  # earlier versions wait until all is sent
+        settings.finish_timeout = _FINISH_SECONDS
+    start = partial(wandb.init, project=project, name=name, dir=folder, settings=settings)
+    try:
+        run = start(mode=mode)
+    except wandb.errors.CommError as error:
+        reason = " ".join(str(error).split())
+        warnings.warn(
+            f"W&B cannot be reached, the run is kept offline; `wandb sync` sends it: {reason}",
+            stacklevel=2,
+        )
+        run = start(mode="offline")
     return WandbLogger(experiment=run)
 
 

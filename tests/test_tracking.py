@@ -1,6 +1,7 @@
 """Tracking: an offline run's file is read back and holds what the run's tables hold."""
 
 import json
+import time
 from collections import defaultdict
 from io import StringIO
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from gnclightning import tracking
 from gnclightning.reconstruction.tracking import COLUMNS, Tracking
 from gnclightning.reconstruction.writers import RunFolder
 from gnclightning.tracking import effective_mode
@@ -174,6 +176,21 @@ def test_a_failure_of_tracking_is_reported_once_and_ends_nothing():
     tracking.iterated(None)
     tracking.close([])
     assert file.getvalue() == "W&B tracking stopped: no network\n"
+
+
+def test_without_network_a_run_is_kept_offline_at_once(tmp_path, monkeypatch):
+    """Someone is logged in, and nobody answers."""
+    monkeypatch.setenv("WANDB_API_KEY", 40 * "0")
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr(tracking, "_START_SECONDS", 1.0)
+    began = time.monotonic()
+    with pytest.warns(UserWarning, match="kept offline; `wandb sync` sends it"):
+        logger = tracking.open_logger("auto", "project", "mine", tmp_path)
+    logger.experiment.log({"reconstruct/iteration": 3, "reconstruct/psnr": 30.0})
+    logger.experiment.finish()
+    assert time.monotonic() - began < 30  # by itself it tries for 90
+    found = Logged(tmp_path)
+    assert (found.name, found.curve("reconstruct/psnr")) == ("mine", {3: 30.0})
 
 
 def test_an_interruption_is_no_failure_of_tracking():
