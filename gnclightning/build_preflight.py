@@ -56,12 +56,14 @@ def build_preflight(run: Run, output_bytes: int, device: torch.device) -> Prefli
     Raises:
         UserError: the detector is far too narrow, or a batch does not fit into memory.
     """
-    probe, images = run.probe, len(run.source)
+    probe, images, config = run.probe, len(run.source), run.config
     measured = _measured(run)
-    batch = min(run.config.rows_at_once, images)
+    batch = min(config.rows_at_once, images * config.starts)
     memory = check_fits(probe, batch, device)
     gradient = probe.gradient
-    seconds = images * run.config.solver.steps * probe.step_seconds
+    runs = images * (config.starts + len(config.alpha.sweep))
+    seconds = runs * config.solver.steps * probe.step_seconds
+    together = "images" if config.starts == 1 else "starts"
     mismatch = max(float(gradient.fidelity.max()), float(gradient.regulariser.max()))
     rows = [
         *_scanned(run, measured),
@@ -74,8 +76,8 @@ def build_preflight(run: Run, output_bytes: int, device: torch.device) -> Prefli
             f"data term {float(gradient.fidelity.max()):.1e}, regulariser "
             f"{float(gradient.regulariser.max()):.1e} from finite differences (relative)",
         ),
-        ("memory", f"some {memory / 1e9:.2g} GB with {batch} images at a time"),
-        ("time", f"about {duration(seconds)} for {run.config.solver.name}, from one image"),
+        ("memory", f"some {memory / 1e9:.2g} GB with {batch} {together} at a time"),
+        ("time", f"about {duration(seconds)} for {config.solver.name}, from one image"),
         ("output", f"some {output_bytes / 1e6:,.0f} MB"),
     ]
     headline = (

@@ -38,6 +38,7 @@ def test_the_solver_s_own_result_does_not_depend_on_others(folder, prior, tmp_pa
     assert np.array_equal(arrays(folder)["preconditioned"], arrays(alone)["preconditioned"])
     for name in ("trace.csv", "certificate.json"):
         assert (folder / name).read_bytes() == (alone / name).read_bytes()
+    assert (folder / "figures" / "alpha.png").read_bytes().startswith(b"\x89PNG")
     assert not (alone / "figures" / "alpha.png").exists()
 
 
@@ -68,7 +69,7 @@ def test_only_rays_with_a_weight_count(prior):
     torch.testing.assert_close(replace(batch, weights=weights).noise_norm, expected)
 
 
-def made_up(*images: str, failed: str | None = None) -> BatchResult:
+def made_up(*images: str, failed: tuple[str, float] | None = None) -> BatchResult:
     """A run with alpha 1 and, besides, with 4 and 0.25, whose PSNR and residual are formulas."""
     (own,) = result(*images).methods
     methods = []
@@ -77,8 +78,8 @@ def made_up(*images: str, failed: str | None = None) -> BatchResult:
             row._replace(
                 method=name,
                 alpha=float(alpha),
-                psnr=np.nan if row.image == failed else 30 - alpha + len(row.image),
-                residual=np.nan if row.image == failed else 0.8 * alpha**0.5,
+                psnr=np.nan if (row.image, alpha) == failed else 30 - alpha + len(row.image),
+                residual=np.nan if (row.image, alpha) == failed else 0.8 * alpha**0.5,
             )
             for row in own.metrics
         ]
@@ -88,7 +89,7 @@ def made_up(*images: str, failed: str | None = None) -> BatchResult:
 
 def test_the_figure_shows_the_table():
     """A curve for each image by weight, the mean, and a mark at the run's own weight."""
-    figure = draw_alpha([made_up("a", "bbb", failed="bbb"), made_up("ccccc")])
+    figure = draw_alpha([made_up("a", "bbb", failed=("bbb", 4)), made_up("ccccc")])
     quality, residual = figure.axes
     curves = [line.get_xydata().tolist() for line in quality.lines]
     assert curves == [

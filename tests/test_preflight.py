@@ -1,5 +1,6 @@
 """What is checked and said before a run, and that a dry run writes nothing."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +98,23 @@ class TestDryRun:
         # Of A and its transpose, an eighth of each: what symmetries give is not stored.
         assert 2 * entries * 8 / 8 <= found.shared_bytes < 2 * entries * 8 / 2
         assert found.step_seconds > 0
+
+    def test_starts_and_other_weights_take_time_and_starts_memory(
+        self, prior, tmp_path, capsys, monkeypatch
+    ):
+        """Three images, of which each is begun 4 + 2 times, with six steps of 100 s: 3 h."""
+        whole = preflight.probe
+
+        def slow(operator, method, first):
+            return replace(whole(operator, method, first), step_seconds=100.0)
+
+        monkeypatch.setenv("COLUMNS", "200")
+        monkeypatch.setattr("gnclightning.build_reconstruction.probe", slow)
+        more = ("starts=4", "alpha.sweep=[1,2]", "batch_size=64")
+        assert reconstruct([*settings(prior, tmp_path / "output", *more), "--dry-run"]) == 0
+        out = words(capsys.readouterr().out)
+        assert "about 3.0 h" in out
+        assert "with 12 starts at a time" in out
 
     def test_only_reconstructions_have_one(self, capsys):
         assert train(["--dry-run"]) == 2
