@@ -124,6 +124,7 @@ class TestRunner:
         waited, worked = (m.metrics[0] for m in recorder.results[0].methods)
         assert COUNT * waited.seconds > 0.29 > 0.15 > COUNT * waited.cpu_seconds
         assert COUNT * worked.cpu_seconds > 0.29
+        assert worked.cpu_seconds < 1.5 * worked.seconds  # of one thread, for each image alike
 
     def test_all_are_closed_whatever_happens(self, prior):
         class Failing(Recorder):

@@ -292,7 +292,8 @@ class TestRuns:
         assert again.geometry.detector_offset == pytest.approx(1.2)
 
     def test_photons_weigh(self, simulated, prior, tmp_path):
-        """Counts with a flat field and weights end in a run; the weights change the result."""
+        """Counts with a flat field and weights end in a run; the weights change the result, and
+        what its residual is measured by."""
         y = arrays(simulated)["sinogram"] / 4
         np.save(tmp_path / "scan.npy", 1e4 * np.exp(-y))
         data = ("data.name=sinogram", f"data.path={tmp_path / 'scan.npy'}", "data.flat=1e4")
@@ -312,6 +313,15 @@ class TestRuns:
         np.testing.assert_array_equal(plain["fbp"], weighted["fbp"])
         for name in ("tv", "preconditioned"):
             assert np.abs(plain[name] - weighted[name]).max() > 1e-3
+        geometry = replace(ParallelBeam2D.for_image(32, 20, 0.5, "mm"), detector_offset=1.2)
+        weights = np.exp(-y) / np.exp(-y).mean((1, 2), keepdims=True)
+        x = torch.from_numpy(weighted["preconditioned"])
+        misfit = weights * (Radon(geometry)(x[:, None])[:, 0].numpy() - weighted["sinogram"]) ** 2
+        with h5py.File(found["transmission"] / "reconstructions.h5") as file:
+            expected = np.sqrt(misfit.mean((1, 2))) / file.attrs["sigma_y"]
+        metrics = found["transmission"] / "metrics.csv"
+        residuals = column(metrics, "residual", method="preconditioned")
+        np.testing.assert_allclose(residuals, expected, rtol=1e-3)
 
     @pytest.mark.slow
     def test_photons_on_an_off_centre_detector_with_a_dead_bin(self, tmp_path):
