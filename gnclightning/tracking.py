@@ -62,6 +62,7 @@ def open_logger(mode: str, project: str, name: str, folder: Path) -> "WandbLogge
     """
     import wandb
     from lightning.pytorch.loggers import WandbLogger
+    from wandb.errors import CommError
 
     mode = effective_mode(mode)
     assert mode in ("online", "offline")
@@ -75,7 +76,7 @@ def open_logger(mode: str, project: str, name: str, folder: Path) -> "WandbLogge
     start = partial(wandb.init, project=project, name=name, dir=folder, settings=settings)
     try:
         run = start(mode=mode)
-    except wandb.errors.CommError as error:
+    except CommError as error:
         reason = " ".join(str(error).split())
         warnings.warn(
             f"W&B cannot be reached, the run is kept offline; `wandb sync` sends it: {reason}",

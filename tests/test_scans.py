@@ -292,8 +292,7 @@ class TestRuns:
         assert again.geometry.detector_offset == pytest.approx(1.2)
 
     def test_photons_weigh(self, simulated, prior, tmp_path):
-        """Counts with a flat field and weights end in a run; the weights change the result, and
-        what its residual is measured by."""
+        """Counts with a flat field and weights end in a run; weights change result and residual."""
         y = arrays(simulated)["sinogram"] / 4
         np.save(tmp_path / "scan.npy", 1e4 * np.exp(-y))
         data = ("data.name=sinogram", f"data.path={tmp_path / 'scan.npy'}", "data.flat=1e4")

@@ -28,7 +28,8 @@ def folders(prior, tmp_path_factory) -> tuple[Path, Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(RunFolder, "_draw", lambda self: None)  # no figures
         run(prior, one, *OFFLINE, "batch_size=3", "logger.images_every=2", "logger.name=mine")
-        run(prior, two, *OFFLINE, "batch_size=2", "logger.images_every=0")
+        compared = ("logger.mode=offline", "methods=[fbp]")
+        run(prior, two, *compared, "batch_size=2", "logger.images_every=0")
     return one, two
 
 
@@ -114,11 +115,21 @@ def test_metrics_table_is_the_metrics_file(folders, logged):
         found = json.loads(path.read_text())
         rows = table(folder / "metrics.csv")
         assert found["columns"] == list(rows[0])
-        assert [[str(value) for value in row] for row in found["data"]] == [
-            list(row.values()) for row in rows
-        ]
-        psnr = np.mean(column(folder / "metrics.csv", "psnr"))
-        assert logged[0].summary["psnr/preconditioned"] == pytest.approx(psnr, rel=1e-5)
+        written = [[cell or "nan" for cell in row.values()] for row in rows]
+        assert [[str(value) for value in row] for row in found["data"]] == written
+
+
+def test_the_summary_compares_methods(folders, logged):
+    for folder, found, methods in zip(
+        folders, logged, [["preconditioned"], ["fbp", "preconditioned"]], strict=True
+    ):
+        expected = {
+            f"{name}/{method}": np.mean(column(folder / "metrics.csv", name, method=method))
+            for name in ("psnr", "ssim")
+            for method in methods
+        }
+        summary = {key: found.summary.get(key) for key in expected}
+        assert summary == pytest.approx(expected, rel=1e-5)
 
 
 def test_configuration_and_name(folders, logged):
