@@ -62,7 +62,7 @@ def open_logger(mode: str, project: str, name: str, folder: Path) -> "WandbLogge
     """
     import wandb
     from lightning.pytorch.loggers import WandbLogger
-    from wandb.errors import CommError
+    from wandb.errors import AuthenticationError, CommError
 
     mode = effective_mode(mode)
     assert mode in ("online", "offline")
@@ -76,6 +76,8 @@ def open_logger(mode: str, project: str, name: str, folder: Path) -> "WandbLogge
     start = partial(wandb.init, project=project, name=name, dir=folder, settings=settings)
     try:
         run = start(mode=mode)
+    except AuthenticationError:
+        raise  # a key that is refused would be refused when the run is sent later, too
     except CommError as error:
         reason = " ".join(str(error).split())
         warnings.warn(

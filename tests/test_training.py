@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import wandb
 from safetensors.torch import load_file
+from wandb.errors import AuthenticationError
 
 from dicom_trees import write_series
 from gnclightning import cli
@@ -345,7 +347,11 @@ def test_a_diverging_training_stops_and_keeps_what_it_had(kind, tmp_path, capsys
 
 def test_a_refused_login_leaves_a_training_without_tracking(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "abc")
-    monkeypatch.setenv("WANDB_SILENT", "true")
+
+    def refuse(**settings):
+        raise AuthenticationError("The API key you provided is either invalid or missing.")
+
+    monkeypatch.setattr(wandb, "init", refuse)
     settings = ["logger.mode=online", "reconstruction.every_n_steps=0"]
     with pytest.warns(UserWarning, match="no W&B tracking, only CSV files"):
         train(tmp_path, 2, *settings)
