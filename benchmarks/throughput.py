@@ -73,11 +73,11 @@ def several(options: argparse.Namespace, batch: int) -> dict[str, Any]:
 
 def measure(options: argparse.Namespace, batch: int) -> dict[str, Any]:
     """One run in this process, with the times of its parts."""
-    from gnclightning import build_run
+    from gnclightning import build_operator, build_run
     from gnclightning.config import load_reconstruct_config
     from gnclightning.operators import Radon
     from gnclightning.priors import NetworkEnergy
-    from gnclightning.reconstruction import measurement, writers
+    from gnclightning.reconstruction import writers
     from gnclightning.reconstruction.chunks import Chunks
 
     clock = Clock()
@@ -85,7 +85,7 @@ def measure(options: argparse.Namespace, batch: int) -> dict[str, Any]:
         (NetworkEnergy, "energy_and_score", _NETWORK),
         (Radon, "__call__", _OPERATOR),
         (Radon, "adjoint", _OPERATOR),
-        (measurement, "fbp", _OPERATOR),
+        (build_operator, "fbp", _OPERATOR),
         (Chunks, "save", _OUTPUT),
         (writers.RunFolder, "close", _OUTPUT),
         (build_run, "run", _WORK),

@@ -1,6 +1,7 @@
 """The benchmarks: the published pattern gives our results, and tables show what was measured."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -121,3 +122,16 @@ def test_the_suite_runs(monkeypatch, tmp_path):
     tests = {row["test"] for row in found["rows"]}
     assert {"stream", "build", "batched", "algorithm_1", "network", "training_step"} <= tests
     assert all(len(row["seconds"]) == 1 and row["seconds"][0] > 0 for row in found["rows"])
+
+
+def test_throughput_shares_out_all_of_the_time(prior):
+    """In a process of its own, as it wraps what it watches; every part takes some."""
+    options = ["--measure", "2", "--size", "32", "--count", "4", "--steps", "2"]
+    script = ROOT / "benchmarks" / "throughput.py"
+    command = [sys.executable, str(script), *options, "--prior", str(prior)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert (found["batch_size"], found["images"]) == (2, 4)
+    assert sum(found["shares"].values()) == pytest.approx(1, abs=0.01)
+    assert all(share > 0 for share in found["shares"].values())

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 NOTES = (
     "Methods and their tuning: docs/baselines.md. Methods with fewer images have the first ones of "
     "the same phantoms, with the same noise; the column that says by how much GNC is above them is "
-    "of these images alone, with its standard error. GNC is the default solver, 40 steps unless it "
+    "of these images alone, with its standard error. GNC is the default solver, 10 steps unless it "
     "says otherwise. Batches of 8; processor time is that of all threads.",
     "Other conditions change one thing each. All methods keep the settings tuned at 60 angles and "
     "10 % noise, save what follows the noise level by itself. The best other method is that with "
