@@ -62,7 +62,9 @@ def build_preflight(run: Run, output_bytes: int, device: torch.device) -> Prefli
     memory = check_fits(probe, batch, device)
     gradient = probe.gradient
     runs = images * (config.starts + len(config.alpha.sweep))
-    seconds = runs * config.solver.steps * probe.step_seconds
+    # A step of the last denoising evaluates the network once, an iteration twice.
+    last = config.solver.mean_steps / 2 if config.solver.final_denoising else 0
+    seconds = runs * (config.solver.steps + last) * probe.step_seconds
     together = "images" if config.starts == 1 else "starts"
     mismatch = max(float(gradient.fidelity.max()), float(gradient.regulariser.max()))
     rows = [

@@ -102,7 +102,7 @@ class TestDryRun:
     def test_starts_and_other_weights_take_time_and_starts_memory(
         self, prior, tmp_path, capsys, monkeypatch
     ):
-        """Three images, of which each is begun 4 + 2 times, with six steps of 100 s: 3 h."""
+        """Three images, each begun 4 + 2 times, six steps of 100 s, four last ones of 50 s: 4 h."""
         whole = preflight.probe
 
         def slow(operator, method, first):
@@ -113,7 +113,7 @@ class TestDryRun:
         more = ("starts=4", "alpha.sweep=[1,2]", "batch_size=64")
         assert reconstruct([*settings(prior, tmp_path / "output", *more), "--dry-run"]) == 0
         out = words(capsys.readouterr().out)
-        assert "about 3.0 h" in out
+        assert "about 4.0 h" in out
         assert "with 12 starts at a time" in out
 
     def test_only_reconstructions_have_one(self, capsys):
