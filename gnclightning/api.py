@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gnclightning.build_reconstruction import build_device, effective_config, prepare
-from gnclightning.build_scan import check_coverage, in_units_of_images
+from gnclightning.build_scan import check_coverage, check_noise, in_units_of_images
 from gnclightning.config import ReconstructConfig, load_reconstruct_config
 from gnclightning.config.baselines import Baseline
 from gnclightning.config.geometry import GeometryConfig
@@ -164,6 +164,8 @@ def reconstruct(
     measured = SinogramSet(stack[:, None], names, tuple(range(len(names))))
     with _in_terms_of_arguments():
         config = load_reconstruct_config(None, [*(f"{k}={v}" for k, v in given.items()), *settings])
+        if loud := check_noise(config):
+            warnings.warn(_in_arguments(loud), stacklevel=2)
         config = replace(config, geometry=_described(geometry))
         config, source = in_units_of_images(config, measured)
         on = _device(sinogram, device)
@@ -246,9 +248,12 @@ def _in_terms_of_arguments() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        pattern = "|".join(map(re.escape, _NAMES))
-        message = re.sub(rf"\b({pattern})\b", lambda found: _NAMES[found[0]], str(error))
-        raise UserError(message) from error
+        raise UserError(_in_arguments(str(error))) from error
+
+
+def _in_arguments(message: str) -> str:
+    pattern = "|".join(map(re.escape, _NAMES))
+    return re.sub(rf"\b({pattern})\b", lambda found: _NAMES[found[0]], message)
 
 
 def _check_settings(settings: Sequence[str]) -> None:

@@ -5,7 +5,7 @@ from math import degrees
 
 import torch
 
-from gnclightning.build_scan import check_coverage
+from gnclightning.build_scan import check_coverage, check_noise
 from gnclightning.config import ReconstructConfig
 from gnclightning.config.images import SinogramDataConfig
 from gnclightning.data.images import ImageSet
@@ -188,7 +188,7 @@ def _check_angles(geometry: PlanarGeometry) -> str | None:
 
 
 def _warnings(run: Run) -> list[str]:
-    found: list[str | None] = []
+    found: list[str | None] = [check_noise(run.given)]
     if isinstance(run.source, SinogramSet):
         if run.geometry is not None:
             found += [check_coverage(run.geometry), _check_angles(run.geometry)]

@@ -160,6 +160,17 @@ def with_noise_level(
     return replace(config, noise=replace(config.noise, relative=relative))
 
 
+def check_noise(given: ReconstructConfig) -> str | None:
+    """What to warn of if a noise level that was given looks like one in percent."""
+    level = given.noise.relative
+    if level is None or level <= 1 or given.noise.absolute is not None:
+        return None
+    return (
+        f"noise.relative={level:g} is noise of {level:g} times the mean |y|: if {level:g} percent "
+        f"are meant, give noise.relative={level / 100:g}"
+    )
+
+
 def build_weights(config: ReconstructConfig, source: SinogramSet) -> Tensor | None:
     """Weights of the rays, mean 1, like the sinograms; None if all are alike."""
     return None if config.noise.weights == "uniform" else mean_one(source.transmitted)

@@ -201,6 +201,11 @@ def test_a_detector_that_is_a_little_narrow_is_warned_of(sinograms, prior):
         reconstruct(sinograms[:1], prior, geometry=geometry, starts=1)
 
 
+def test_noise_in_percent_is_warned_of(sinograms, prior):
+    with pytest.warns(UserWarning, match=r"^noise=5 is .* if 5 percent are meant, give noise=0.05"):
+        reconstruct(sinograms[:1], prior, noise=5, starts=1)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_values_that_are_no_numbers_are_named(value, sinograms, prior):
     wrong = sinograms.copy()

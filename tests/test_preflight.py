@@ -169,6 +169,18 @@ class TestBeforeARun:
             warned[arc] = "if they are in radians" in capsys.readouterr().err
         assert warned == {"[0,3.14159]": True, "[0,7]": False}
 
+    @pytest.mark.parametrize(
+        ("level", "warned"),
+        [("noise.relative=10", True), ("noise.relative=1", False), ("noise.absolute=10", False)],
+    )
+    def test_noise_in_percent(self, level, warned, prior, tmp_path, capsys):
+        assert reconstruct([*settings(prior, tmp_path / "run", level), "--dry-run"]) == 0
+        text = (
+            "warning: noise.relative=10 is noise of 10 times the mean |y|: if 10 percent are "
+            "meant, give noise.relative=0.1"
+        )
+        assert (text in words(capsys.readouterr().out)) == warned
+
     def test_simulated_data_need_no_warning(self, prior, tmp_path, capsys):
         run(prior, tmp_path, "methods=[]", data=PHANTOMS)
         assert capsys.readouterr().err == ""
