@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from dataclasses import replace
 from math import ceil
+from typing import Any
 
 from torch import Tensor
 
 from gnclightning.config.objective import AlphaConfig
 from gnclightning.config.solver import (
+    DescentConfig,
     FirstOrderConfig,
     GNCFlowConfig,
     GradientDescentConfig,
@@ -80,8 +82,7 @@ def _algorithm(config: SolverConfig) -> Solver:
             build_schedule(config),
             search=search,
             first_step=fixed,
-            descent_from=config.descent_from,
-            safeguard=Safeguard(config.kappa_1, config.kappa_2),
+            **_descent(config),
             **common,
         )
     assert isinstance(config, FirstOrderConfig)
@@ -92,8 +93,7 @@ def _algorithm(config: SolverConfig) -> Solver:
                 build_schedule(config),
                 search=search,
                 first_step=first,
-                descent_from=config.descent_from,
-                safeguard=Safeguard(config.kappa_1, config.kappa_2),
+                **_descent(config),
                 **common,
             )
         case GNCFlowConfig(step_rule="constant", constant_step=step):
@@ -110,6 +110,12 @@ def _algorithm(config: SolverConfig) -> Solver:
                 config.last_time, config.steps, search=search, first_step=first, **common
             )
     raise AssertionError(config)
+
+
+def _descent(config: DescentConfig) -> dict[str, Any]:
+    """What makes directions descend on f."""
+    safeguard = Safeguard(config.kappa_1, config.kappa_2)
+    return {"descent_from": config.descent_from, "safeguard": safeguard}
 
 
 def build_schedule(config: GraduatedConfig) -> Tensor:

@@ -1,10 +1,10 @@
-"""Delta tests: what any projector must see of single pixels and of a disc."""
+"""What any projector must see of single pixels and of a disc, and what its adjoint must be."""
 
 from collections.abc import Callable
 
 import torch
 
-from gnclightning.operators import ParallelBeam2D, PlanarGeometry, Projector
+from gnclightning.operators import ParallelBeam2D, PlanarGeometry, Projector, dot_test
 
 F64 = torch.float64
 
@@ -58,3 +58,18 @@ def check_disc(build: Callable[[ParallelBeam2D], Projector], geometry: ParallelB
     assert error.mean() < 0.02 * chords.mean()
     assert error[s.abs() > radius + 2 * geometry.pixel_size].max() < 1e-5
     assert error[s.abs() < radius - 2 * geometry.pixel_size].max() < 0.04 * 2 * radius
+
+
+def check_adjoint(projector: Projector) -> None:
+    """It is the transpose, in batches as one by one, and autograd's."""
+    assert dot_test(projector, batch=3) < 1e-7
+    generator = torch.Generator().manual_seed(1)
+    x = torch.rand(2, 3, *projector.domain_shape, generator=generator)
+    y = torch.rand(2, 3, *projector.range_shape, generator=generator)
+    for n in range(2):
+        torch.testing.assert_close(projector(x)[n], projector(x[n]), rtol=0, atol=1e-6)
+        back = projector.adjoint(y)[n]
+        torch.testing.assert_close(back, projector.adjoint(y[n]), rtol=0, atol=1e-6)
+    followed = x.clone().requires_grad_()
+    (0.5 * (projector(followed) - y).square().sum()).backward()
+    torch.testing.assert_close(followed.grad, projector.adjoint(projector(x) - y))

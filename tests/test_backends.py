@@ -30,7 +30,7 @@ from gnclightning.operators.backends.kernels import (
     with_exact_adjoint,
 )
 from gnclightning.operators.checks import dot_test
-from projections import check_disc, check_pixels, pixel
+from projections import check_adjoint, check_disc, check_pixels, pixel
 from reports import content
 from run_folders import arrays, refused_in_one_line, run, settings
 
@@ -129,18 +129,7 @@ def test_angles_are_taken_one_by_one(project):
 @PARALLEL
 def test_adjoint_is_the_transpose_in_batches(project):
     geometry = ParallelBeam2D((8, 6), ANGLES, 15, 0.9, detector_offset=-0.45)
-    projector = project(geometry)
-    assert dot_test(projector, batch=3) < 1e-7
-    generator = torch.Generator().manual_seed(1)
-    x = torch.rand(2, 3, 8, 6, generator=generator)
-    y = torch.rand(2, 3, *geometry.range_shape, generator=generator)
-    for n in range(2):
-        torch.testing.assert_close(projector(x)[n], projector(x[n]), rtol=0, atol=1e-6)
-        back = projector.adjoint(y)[n]
-        torch.testing.assert_close(back, projector.adjoint(y[n]), rtol=0, atol=1e-6)
-    followed = x.clone().requires_grad_()
-    (0.5 * (projector(followed) - y).square().sum()).backward()
-    torch.testing.assert_close(followed.grad, projector.adjoint(projector(x) - y))
+    check_adjoint(project(geometry))
 
 
 @every("astra linear")

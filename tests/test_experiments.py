@@ -1,9 +1,6 @@
 """The paper's tables and figures: files, orderings that theory demands, nothing done twice."""
 
 import json
-import os
-import subprocess
-import sys
 from itertools import pairwise
 from math import nan
 from pathlib import Path
@@ -28,6 +25,7 @@ from gnclightning.experiments.table2 import table2
 from gnclightning.reconstruction import figures
 from gnclightning.reconstruction.records import TraceRow
 from gnclightning.sde import VPSDE
+from programs import check_program, imported
 from run_folders import arrays, table
 from wandb_files import Logged
 
@@ -376,28 +374,15 @@ class TestInsets:
         assert emptiest_corner(image, (15, 2), 3) == (True, True)
 
 
-def test_modules_are_programs_that_answer_without_heavy_imports(tmp_path):
-    code = (
-        "import sys; from gnclightning.experiments.table2 import table2\n"
-        "assert table2(['--print-config', 'data.count=3', '--quick']) == 0\n"
-        "print(sorted({'torch', 'numpy', 'matplotlib', 'wandb'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert done.stdout.splitlines()[-1] == "[]", done.stderr
-    assert "quick: true" in done.stdout
-    assert "- data.count=3" in done.stdout
-    command = [sys.executable, "-m", "gnclightning.experiments.table1"]
-    done = subprocess.run([*command, "--help"], capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(
-        "usage: python -m gnclightning.experiments.table1 [--config FILE]"
-    )
-    assert "\n    starts=10" in done.stdout
-    done = subprocess.run(
-        [*command, "sead=3"], capture_output=True, text=True, timeout=60, cwd=tmp_path
-    )
-    assert (done.returncode, done.stdout) == (2, "")
-    assert os.listdir(tmp_path) == []
+def test_modules_are_programs_that_answer_without_heavy_imports(tmp_path, capsys):
+    arguments = ["--print-config", "data.count=3", "--quick"]
+    code = f"from gnclightning.experiments.table2 import table2\nassert table2({arguments}) == 0"
+    assert imported(code, "torch", "numpy", "matplotlib", "wandb") == []
+    assert table2(arguments) == 0
+    out = capsys.readouterr().out
+    assert "quick: true" in out
+    assert "- data.count=3" in out
+    check_program("gnclightning.experiments.table1", "starts=10", tmp_path)
 
 
 def test_quick_is_for_experiments(capsys):

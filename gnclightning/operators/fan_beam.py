@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gnclightning.errors import UserError
 from gnclightning.operators import checked
-from gnclightning.operators.geometry import ALL, ParallelBeam2D, PlanarGeometry
+from gnclightning.operators.geometry import ALL, ParallelBeam2D, PlanarGeometry, rows_and_columns
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,7 @@ class FanBeam2D(PlanarGeometry):
             source_distance: see the class.
             detector_distance: see the class.
         """
-        square = isinstance(size_or_shape, int)
-        shape = (size_or_shape, size_or_shape) if square else size_or_shape
+        shape = rows_and_columns(size_or_shape)
         angle_count = checked.count("angle_count", angle_count)
         radius = math.hypot(*shape) * pixel_size / 2
         source = _outside("source_distance", source_distance, radius, unit)

@@ -203,8 +203,7 @@ class ParallelBeam2D(PlanarGeometry):
             pixel_size: edge of a pixel, in `unit`.
             unit: name of the length unit.
         """
-        square = isinstance(size_or_shape, int)
-        rows, columns = (size_or_shape, size_or_shape) if square else size_or_shape
+        rows, columns = rows_and_columns(size_or_shape)
         angle_count = checked.count("angle_count", angle_count)
         diagonal = math.hypot(rows, columns)
         detector_count = 2 * math.ceil(diagonal / 2) + 1
@@ -236,6 +235,12 @@ class ParallelBeam2D(PlanarGeometry):
     ) -> Tensor:
         """See `PlanarGeometry`."""
         return self._bins(self._across(rows, angles, device))
+
+
+def rows_and_columns(size_or_shape: int | tuple[int, int]) -> tuple[int, int]:
+    """The shape of an image that may be given by its edge, if it is square."""
+    square = isinstance(size_or_shape, int)
+    return (size_or_shape, size_or_shape) if square else size_or_shape
 
 
 def _centred(count: int) -> Tensor:
