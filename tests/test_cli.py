@@ -199,6 +199,11 @@ class TestInterruption:
 
 
 class TestQuestions:
+    @pytest.fixture(autouse=True)
+    def as_a_script(self, monkeypatch):
+        """Under `python -m pytest` the main module has the name of one, which usage would show."""
+        monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
+
     def test_print_config_loads_back(self, capsys):
         overrides = ["solver.name=gradient_like", "output=007", "data.count=3"]
         assert reconstruct([*overrides, "--print-config"]) == 0
