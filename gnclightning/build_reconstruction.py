@@ -2,47 +2,28 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from gnclightning.build_baselines import build_baseline, check_baselines
+from gnclightning.build_baselines import check_baselines
 from gnclightning.build_ldct import build_preprocessing
-from gnclightning.build_measurement import (
-    build_geometry,
-    build_measurements,
-    with_last_time,
-)
+from gnclightning.build_measurement import build_geometry, build_measurements, with_last_time
+from gnclightning.build_methods import build_baselines, build_method, build_sweep
 from gnclightning.build_operator import build_operator
-from gnclightning.build_scan import (
-    find_centre,
-    with_noise_level,
-)
-from gnclightning.build_solver import build_alpha, build_discrepancy, build_solver
+from gnclightning.build_scan import find_centre, with_noise_level
 from gnclightning.config import ReconstructConfig
-from gnclightning.config.images import (
-    FolderDataConfig,
-    LDCTDataConfig,
-    SinogramDataConfig,
-)
+from gnclightning.config.images import FolderDataConfig, LDCTDataConfig, SinogramDataConfig
 from gnclightning.config.operator import ProjectionConfig
-from gnclightning.config.solver import GraduatedConfig, PreconditionedConfig, SolverConfig
+from gnclightning.config.solver import GraduatedConfig, SolverConfig
 from gnclightning.data.dicom.volume import check_nibabel
 from gnclightning.data.images import ImageSet
 from gnclightning.data.sinograms import SinogramSet
-from gnclightning.diagnostics import Inspection, inspect
+from gnclightning.diagnostics import Inspection
 from gnclightning.errors import UserError
 from gnclightning.memory import check_memory
-from gnclightning.objectives import Alpha, GraduatedObjective
-from gnclightning.operators import LinearOperator, PlanarGeometry, RotationCentre, weighted
-from gnclightning.priors import (
-    EnergyPrior,
-    NetworkEnergy,
-    PriorMetadata,
-    ScaledPrior,
-    from_pretrained,
-)
+from gnclightning.operators import LinearOperator, PlanarGeometry, RotationCentre
+from gnclightning.priors import NetworkEnergy, PriorMetadata, from_pretrained
 from gnclightning.reconstruction import methods
 from gnclightning.reconstruction.batch_size import BatchLimit, fitting_batch_size
 from gnclightning.reconstruction.certification import join
@@ -54,10 +35,8 @@ from gnclightning.reconstruction.checks import (
     check_times,
     check_zero,
 )
-from gnclightning.reconstruction.comparisons import OtherSolver
 from gnclightning.reconstruction.measurement import Measurements, unusable
 from gnclightning.reconstruction.preflight import Probe, probe
-from gnclightning.reconstruction.records import MeasuredBatch, weight_name
 from gnclightning.reconstruction.resuming import fingerprint
 from gnclightning.reconstruction.starts import RandomStarts
 from gnclightning.tensors import full_float32
@@ -285,83 +264,4 @@ def effective_config(
         operator=operator,
         geometry=described,
         logger=replace(config.logger, mode=effective_mode(config.logger.mode)),
-    )
-
-
-def build_baselines(
-    config: ReconstructConfig,
-    operator: LinearOperator,
-    prior: NetworkEnergy,
-    metadata: PriorMetadata,
-    limit: BatchLimit | None = None,
-) -> list[methods.Method]:
-    """The methods to compare the solver with."""
-
-    def build_other(other: ReconstructConfig) -> methods.GraduatedSolver:
-        return build_method(other, operator, prior, metadata)
-
-    return [
-        build_baseline(name, config, operator, prior, build_other, limit)
-        for name in dict.fromkeys(config.methods)
-    ]
-
-
-def build_sweep(
-    config: ReconstructConfig,
-    operator: LinearOperator,
-    prior: NetworkEnergy,
-    metadata: PriorMetadata,
-    limit: BatchLimit,
-) -> list[methods.Method]:
-    """The solver with the other weights that are asked for."""
-
-    def build(value: float) -> methods.Method:
-        other = replace(config, alpha=replace(config.alpha, value=value, sweep=[]))
-        solver = build_method(other, operator, prior, metadata)
-        return OtherSolver(replace(solver, name=weight_name(solver.name, value), limit=limit))
-
-    return [build(value) for value in config.alpha.sweep]
-
-
-def build_method(
-    config: ReconstructConfig,
-    operator: LinearOperator,
-    prior: NetworkEnergy,
-    metadata: PriorMetadata,
-) -> methods.GraduatedSolver:
-    """The solver with its objective, and what inspects the prior if that is asked for."""
-    solver = config.solver
-    regulariser = ScaledPrior(prior, prior.sde) if config.prior.evaluate_at == "scaled" else prior
-    alpha = build_alpha(config.alpha, prior, solver, operator)
-    full = config.certificate.level == "full"
-    return methods.GraduatedSolver(
-        name=solver.name,
-        solver=build_solver(solver),
-        objective=build_objective(solver, operator, regulariser, alpha),
-        mean_steps=solver.mean_steps,
-        start=methods.random_start if config.start == "random" else methods.direct_start,
-        denoise=solver.final_denoising,
-        symmetric=metadata.symmetric,
-        inspect=(lambda x: inspect(regulariser, x, solver.last_time)) if full else None,
-        discrepancy=build_discrepancy(config.alpha, solver),
-    )
-
-
-def build_objective(
-    solver: SolverConfig,
-    operator: LinearOperator,
-    regulariser: EnergyPrior,
-    alpha: Callable[[Tensor], Alpha],
-) -> Callable[[MeasuredBatch], GraduatedObjective]:
-    """What gives a measured batch its objective."""
-    more: dict[str, Any] = {}
-    if isinstance(solver, PreconditionedConfig):
-        more = {"damping": solver.damping, "cg_steps": solver.cg_steps}
-    return lambda measured: GraduatedObjective(
-        *weighted(operator, measured.y, measured.weights),
-        regulariser,
-        alpha(measured.sigma_y),
-        solver.last_time,
-        sigma_y=measured.sigma_y,
-        **more,
     )

@@ -7,11 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gnclightning.build_measurement import build_geometry, build_images, build_measurements
-from gnclightning.build_reconstruction import (
-    build_baselines,
-    build_method,
-    build_prior,
-)
+from gnclightning.build_methods import build_baselines, build_method
+from gnclightning.build_reconstruction import build_prior
 from gnclightning.build_solver import build_alpha, build_solver
 from gnclightning.config import load_reconstruct_config
 from gnclightning.config.reconstruct import AlphaConfig, GeometryConfig

@@ -10,7 +10,8 @@ import torch
 
 from gnclightning import baselines
 from gnclightning.build_measurement import build_geometry, build_images
-from gnclightning.build_reconstruction import build_baselines, build_method, build_prior
+from gnclightning.build_methods import build_baselines, build_method
+from gnclightning.build_reconstruction import build_prior
 from gnclightning.config import load_reconstruct_config
 from gnclightning.config.baselines import Baseline
 from gnclightning.config.reconstruct import ReconstructConfig

@@ -13,11 +13,8 @@ from rich.console import Console
 
 from batches import result
 from gnclightning.build_measurement import build_images
-from gnclightning.build_reconstruction import (
-    build_baselines,
-    build_method,
-    build_prior,
-)
+from gnclightning.build_methods import build_baselines, build_method
+from gnclightning.build_reconstruction import build_prior
 from gnclightning.metrics import psnr, ssim
 from gnclightning.operators import ParallelBeam2D, Radon
 from gnclightning.reconstruction import batch_size
