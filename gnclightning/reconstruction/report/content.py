@@ -1,21 +1,15 @@
 """What a report says, read from the files of a run folder; plain values, fit for JSON."""
 
-import csv
-import json
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
-from numpy.typing import NDArray
 
 from gnclightning.data.dicom.cache_file import dataset
 from gnclightning.reconstruction import folder
-from gnclightning.reconstruction.records import LEFT_OUT, label, mean_name
+from gnclightning.reconstruction.records import label, mean_name
 from gnclightning.reconstruction.report.gallery import (
     LEVELS,
     SAMPLE,
@@ -24,6 +18,7 @@ from gnclightning.reconstruction.report.gallery import (
     layers,
     pack_images,
 )
+from gnclightning.reconstruction.report.run import Numbers, RunFiles, number, open_run
 
 MOST_ROWS = 2000
 """Images in the table."""
@@ -37,84 +32,6 @@ _CURVES = (
 )
 """Column of the trace, what the axis says, and whether it is logarithmic."""
 
-Row = dict[str, str]
-Numbers = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class _Run:
-    """The files of a run folder.
-
-    Attributes:
-        path: the folder.
-        metrics, trace: rows of the tables, without images that were left out.
-        certificate, summary: of the JSON files.
-        file: the open HDF5 file.
-    """
-
-    path: Path
-    metrics: list[Row]
-    trace: list[Row]
-    certificate: dict[str, Any]
-    summary: dict[str, Any]
-    file: h5py.File
-
-    @cached_property
-    def names(self) -> list[str]:
-        """Of the images, in the order of the HDF5 file."""
-        return [row["image"] for row in self.metrics if row["method"] == self.methods[0]]
-
-    @cached_property
-    def methods(self) -> list[str]:
-        """In the order in which they ran."""
-        return list(dict.fromkeys(row["method"] for row in self.metrics))
-
-    @cached_property
-    def solver_first(self) -> list[str]:
-        """The methods with the solver first, so that it has the same colour everywhere."""
-        return sorted(self.methods, key=lambda name: name != self.solver)
-
-    @cached_property
-    def solver(self) -> str:
-        """The method with a certificate, or if there is none the last."""
-        return next(iter(self.certificate), self.methods[-1])
-
-    @cached_property
-    def known(self) -> bool:
-        """Whether there is ground truth."""
-        return "ground_truth" in self.file
-
-    def column(self, method: str, name: str) -> Numbers:
-        """A number for each image; NaN where there is none."""
-        cells = [row[name] for row in self.metrics if row["method"] == method]
-        return np.array([_number(cell) for cell in cells])
-
-    def certified(self, name: str) -> Numbers:
-        """A number of the solver's certificate for each image, NaN where there is none."""
-        rows = self.certificate.get(self.solver, {}).get("images", [])
-        values = [row.get(name) for row in rows] or [None] * len(self.names)
-        return np.array([np.nan if value is None else float(value) for value in values])
-
-    @cached_property
-    def discrepancy(self) -> Numbers:
-        """|A x - y| of each reconstruction over what the noise gives; 1 is noise."""
-        return self.column(self.solver, "residual")
-
-    @cached_property
-    def direct(self) -> str:
-        """The direct reconstruction, whether or not it was compared with."""
-        return str(self.file.attrs["direct"])
-
-    @cached_property
-    def order(self) -> list[int]:
-        """Numbers of the images from the worst on; those without a number come first."""
-        if self.known:
-            badness = -self.column(self.solver, "psnr")
-        else:
-            failed = self.certified("gradient_like") != 1
-            badness = np.abs(self.discrepancy - 1) + 1e9 * failed
-        return np.argsort(-np.nan_to_num(badness, nan=np.inf), kind="stable").tolist()
-
 
 def read_content(path: Path) -> dict[str, Any]:
     """Everything that the page shows.
@@ -122,15 +39,7 @@ def read_content(path: Path) -> dict[str, Any]:
     Args:
         path: a run folder with at least one finished batch.
     """
-    with h5py.File(path / folder.RECONSTRUCTIONS) as file:
-        run = _Run(
-            path,
-            [row for row in _table(path / folder.METRICS) if row["status"] != LEFT_OUT],
-            _table(path / folder.TRACE),
-            json.loads((path / folder.CERTIFICATE).read_text(encoding="utf-8")),
-            json.loads((path / folder.SUMMARY).read_text(encoding="utf-8")),
-            file,
-        )
+    with open_run(path) as run:
         gallery = _gallery(run)
         shown = [image["name"] for image in gallery["images"]]
         return {
@@ -146,7 +55,7 @@ def read_content(path: Path) -> dict[str, Any]:
         }
 
 
-def _summary(run: _Run) -> dict[str, Any]:
+def _summary(run: RunFiles) -> dict[str, Any]:
     each = run.summary["methods"]
     mean = mean_name(run.solver)  # of starts, whose time is the solver's
     methods = [{"label": label(name), **each[name]} for name in run.solver_first]
@@ -168,7 +77,7 @@ def _summary(run: _Run) -> dict[str, Any]:
     }
 
 
-def _gallery(run: _Run) -> dict[str, Any]:
+def _gallery(run: RunFiles) -> dict[str, Any]:
     kinds = layers(run.file, run.solver, [run.direct, *run.methods])
     chosen = choose(run.order)
     images = pack_images(run.file, run.names, chosen, [kind["key"] for kind in kinds])
@@ -200,7 +109,7 @@ def _note(shown: int, images: int, known: bool) -> str:
 
 
 def _curve(
-    run: _Run, column: str, text: str, logarithmic: bool, shown: Sequence[str]
+    run: RunFiles, column: str, text: str, logarithmic: bool, shown: Sequence[str]
 ) -> dict[str, Any] | None:
     """Mean and spread over the images by iteration, and the curves of the images on show."""
     if not run.trace:
@@ -209,7 +118,7 @@ def _curve(
     length = 1 + max(int(row["iteration"]) for row in run.trace)
     curves = np.full((len(place), length), np.nan)
     for row in run.trace:
-        curves[place[row["image"]], int(row["iteration"])] = _number(row[column])
+        curves[place[row["image"]], int(row["iteration"])] = number(row[column])
     if logarithmic:
         curves[~(curves > 0)] = np.nan
     curves[~np.isfinite(curves)] = np.nan
@@ -229,7 +138,7 @@ def _curve(
     }
 
 
-def _histograms(run: _Run) -> list[dict[str, Any]]:
+def _histograms(run: RunFiles) -> list[dict[str, Any]]:
     """Of what is known of each image."""
     quality = [("psnr", "PSNR (dB)"), ("ssim", "SSIM")] if run.known else []
     found = [
@@ -255,7 +164,7 @@ def _histogram(text: str, series: dict[str, Numbers]) -> dict[str, Any] | None:
     return {"label": text, "edges": _digits(edges), "counts": counts}
 
 
-def _rows(run: _Run) -> dict[str, Any]:
+def _rows(run: RunFiles) -> dict[str, Any]:
     """The table of images, worst first."""
     statuses = [row["status"] for row in run.metrics if row["method"] == run.solver]
     numbers = {f"PSNR {label(m)}": run.column(m, "psnr") for m in run.solver_first if run.known}
@@ -286,15 +195,6 @@ def _command(path: Path) -> str:
     config = shlex.quote(str(path / folder.CONFIG))
     again = shlex.quote(f"output={path}-again")
     return f"gnc-reconstruct --config {config} {again}"
-
-
-def _table(path: Path) -> list[Row]:
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def _number(cell: str) -> float:
-    return float(cell) if cell else float("nan")
 
 
 def _mean(values: Numbers) -> float:
