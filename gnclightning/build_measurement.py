@@ -24,7 +24,8 @@ from gnclightning.data.folder import read_images
 from gnclightning.data.images import ImageSet
 from gnclightning.data.intensity import IntensityMapping
 from gnclightning.data.samples import demo_images
-from gnclightning.data.sinograms import SinogramSet, read_sinograms
+from gnclightning.data.sinogram_files import read_sinograms
+from gnclightning.data.sinograms import SinogramSet
 from gnclightning.data.unseen import unseen_images
 from gnclightning.errors import UserError
 from gnclightning.memory import check_memory

@@ -13,7 +13,7 @@ from gnclightning.build_scan import check_coverage, with_scan
 from gnclightning.config import load_reconstruct_config
 from gnclightning.data.ellipses import phantoms
 from gnclightning.data.scan_geometry import ScanGeometry
-from gnclightning.data.sinograms import read_sinograms
+from gnclightning.data.sinogram_files import read_sinograms
 from gnclightning.data.transmission import transmission
 from gnclightning.errors import UserError
 from gnclightning.operators import ParallelBeam2D, Radon
