@@ -1,28 +1,31 @@
 """Reconstruction from Python: a sinogram in, images with their trace and certificate out."""
 
-import re
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from os import PathLike, fspath
-from typing import Any, Generic, Literal, TypeVar, get_args
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gnclightning.arguments import (
+    check_geometry,
+    check_settings,
+    geometry_settings,
+    in_arguments,
+    naming_arguments,
+    stacked,
+)
 from gnclightning.build_reconstruction import build_device, effective_config, prepare
 from gnclightning.build_scan import check_coverage, check_noise, in_units_of_images
 from gnclightning.config import ReconstructConfig, load_reconstruct_config
-from gnclightning.config.baselines import Baseline
-from gnclightning.config.geometry import GeometryConfig
 from gnclightning.config.images import SinogramDataConfig
 from gnclightning.data.sinograms import SinogramSet
-from gnclightning.errors import UserError
-from gnclightning.operators import FanBeam2D, PlanarGeometry
+from gnclightning.operators import PlanarGeometry
 from gnclightning.reconstruction import certification
 from gnclightning.reconstruction.notebook import NotebookBar
 from gnclightning.reconstruction.records import BatchResult, MethodResult, TraceRow, mean_name
@@ -34,37 +37,6 @@ from gnclightning.tensors import full_float32
 ArrayT = TypeVar("ArrayT", NDArray[Any], Tensor)
 
 Method = Literal["preconditioned", "gradient_like", "gnc_flow", "gradient_descent"]
-
-_ARGUMENTS = {
-    "prior.path": "prior",
-    "solver.name": "method",
-    "noise.relative": "noise",
-    "data.white": "white",
-    "starts": "starts",
-    "seed": "seed",
-    "device": "device",
-    "batch_size": "batch_size",
-    "progress": "progress",
-    "data": "sinogram",
-    "geometry": "geometry",
-}
-"""Settings, or groups of them, that are arguments here."""
-_NAMES = {
-    **{key: name for key, name in _ARGUMENTS.items() if "." in key},
-    "geometry.angles or geometry.degrees": "geometry.angles",
-}
-"""What messages name, as the caller of `reconstruct` knows it."""
-_OF_FILES = (
-    "output",
-    "overwrite",
-    "logger",
-    "methods",
-    "output_dicom",
-    "output_nifti",
-    "alpha.sweep",
-    *get_args(Baseline),
-)
-"""Settings of run folders, and of reconstructions that are not made here."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,8 +113,8 @@ def reconstruct(
         UserError: an argument, or how they fit each other; one line says what was expected.
         OSError: the weights cannot be read.
     """
-    stack = _stack(sinogram)
-    _check_geometry(geometry)
+    stack = stacked(sinogram)
+    check_geometry(geometry)
     if narrow := check_coverage(geometry):
         warnings.warn(narrow, stacklevel=2)
     given = {
@@ -159,14 +131,14 @@ def reconstruct(
         "methods": "[]",
         "logger.mode": "disabled",
     }
-    _check_settings(settings)
+    check_settings(settings)
     names = tuple(str(number) for number in range(len(stack)))
     measured = SinogramSet(stack[:, None], names, tuple(range(len(names))))
-    with _in_terms_of_arguments():
+    with naming_arguments():
         config = load_reconstruct_config(None, [*(f"{k}={v}" for k, v in given.items()), *settings])
         if loud := check_noise(config):
-            warnings.warn(_in_arguments(loud), stacklevel=2)
-        config = replace(config, geometry=_described(geometry))
+            warnings.warn(in_arguments(loud), stacklevel=2)
+        config = replace(config, geometry=geometry_settings(geometry))
         config, source = in_units_of_images(config, measured)
         on = _device(sinogram, device)
         ready = prepare(config, source, on, geometry)
@@ -192,88 +164,6 @@ class _Results(Observer):
 
     def batch_finished(self, result: BatchResult) -> None:
         self.finished.append(result)
-
-
-def _stack(sinogram: object) -> Tensor:
-    """Sinograms (images, angles, detectors), float32, on the CPU."""
-    if isinstance(sinogram, Tensor):
-        array = sinogram.detach().cpu().numpy()
-    else:
-        try:
-            array = np.asarray(sinogram)
-        except ValueError as error:
-            raise UserError(f"sinogram: expected an array, got: {error}") from error
-    if array.dtype.kind not in "fiu":
-        raise UserError(
-            f"sinogram: expected an array of real numbers, got one of {array.dtype}: "
-            "give line integrals as floating-point numbers"
-        )
-    if array.ndim not in (2, 3) or 0 in array.shape:
-        raise UserError(
-            "sinogram: expected the shape (angles, detectors) or (images, angles, detectors), got "
-            f"{array.shape}: reshape it"
-        )
-    with np.errstate(over="ignore"):
-        return torch.from_numpy(np.array(array, dtype=np.float32)).reshape(-1, *array.shape[-2:])
-
-
-def _check_geometry(geometry: object) -> None:
-    if not isinstance(geometry, PlanarGeometry):
-        raise UserError(
-            "geometry: expected a gnclightning.ParallelBeam2D or FanBeam2D, got "
-            f"{type(geometry).__name__}: make one with for_image or from_dict"
-        )
-
-
-def _described(geometry: PlanarGeometry) -> GeometryConfig:
-    """The settings of a geometry."""
-    fan = isinstance(geometry, FanBeam2D)
-    return GeometryConfig(
-        beam="fan" if fan else "parallel",
-        source_distance=geometry.source_distance if fan else None,
-        detector_distance=geometry.detector_distance if fan else None,
-        angles=len(geometry.angles),
-        degrees=np.rad2deg(geometry.angles).tolist(),
-        detector_count=geometry.detector_count,
-        detector_spacing=geometry.detector_spacing,
-        detector_offset=geometry.detector_offset,
-        pixel_size=geometry.pixel_size,
-        unit=geometry.unit,
-    )
-
-
-@contextmanager
-def _in_terms_of_arguments() -> Iterator[None]:
-    """Let errors name arguments in place of the settings that these became."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(_in_arguments(str(error))) from error
-
-
-def _in_arguments(message: str) -> str:
-    pattern = "|".join(map(re.escape, _NAMES))
-    return re.sub(rf"\b({pattern})\b", lambda found: _NAMES[found[0]], message)
-
-
-def _check_settings(settings: Sequence[str]) -> None:
-    if isinstance(settings, str):
-        raise UserError(
-            f"settings: expected a list of key=value, got {settings!r}: give [{settings!r}]"
-        )
-    for setting in settings:
-        key = setting.partition("=")[0].strip()
-        for name in (key, key.partition(".")[0]):
-            if name in _ARGUMENTS:
-                raise UserError(
-                    f"settings: expected none of the arguments, got {setting}: give "
-                    f"{_ARGUMENTS[name]} as an argument of reconstruct"
-                )
-            if name in _OF_FILES:
-                raise UserError(
-                    f"settings: expected settings of the reconstruction, got {setting}, which "
-                    "concerns run folders: leave it out, or use gnc-reconstruct"
-                )
 
 
 def _device(sinogram: object, name: str) -> torch.device:
