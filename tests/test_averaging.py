@@ -15,7 +15,7 @@ from gnclightning.metrics import psnr, ssim
 from gnclightning.priors import from_pretrained
 from gnclightning.training.averaging import AverageChoice, warmed_up_decay
 from gnclightning.training.callbacks import ValidationProblem
-from test_training import TINY, differing, train
+from trainings import TINY, differing, train
 
 FEW = ["reconstruction.every_n_steps=0", "optimizer.lr=1e-2", "optimizer.warmup_steps=0"]
 SEVERAL = [*FEW, "ema.decay=0.2", "ema.alternatives=[0,0.9]"]

@@ -9,7 +9,7 @@ from gnclightning.operators import ParallelBeam2D, Radon
 from gnclightning.priors import NetworkEnergy
 from gnclightning.sde import VPSDE
 from run_folders import arrays, run, tiny_network, tiny_prior
-from test_training import TINY
+from trainings import TINY
 
 pytestmark = [
     pytest.mark.gpu,

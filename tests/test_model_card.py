@@ -17,8 +17,8 @@ from gnclightning.priors import (
     save_pretrained,
 )
 from gnclightning.sde import VESDE, VPSDE
-from test_training import train
 from tiny_priors import tiny_network
+from trainings import train
 
 EARLIER = {
     "data": "folder",

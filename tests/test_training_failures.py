@@ -11,7 +11,7 @@ from gnclightning.sde import VESDE, VPSDE
 from gnclightning.training import guard
 from gnclightning.training.module import DenoisingModule, TrainingPlan
 from gnclightning.training.optimizers import MuonAdam
-from test_training import TINY, differing, train
+from trainings import TINY, differing, train
 
 FEW = ["reconstruction.every_n_steps=0"]
 

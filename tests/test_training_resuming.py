@@ -8,7 +8,7 @@ import torch
 from gnclightning import cli
 from gnclightning.training.batching import Sharing
 from gnclightning.training.module import DenoisingModule
-from test_training import TINY, differing, train
+from trainings import TINY, differing, train
 
 FEW = ["reconstruction.every_n_steps=0", "data.train_count=12", "trainer.val_check_interval=100"]
 

@@ -19,7 +19,7 @@ from gnclightning.training import monitoring
 from gnclightning.training.module import DenoisingModule, _generator
 from gnclightning.training.monitoring import EDGES, band_names
 from gnclightning.training.optimizers import MuonAdam
-from test_training import TINY
+from trainings import TINY
 from wandb_files import Logged
 
 
