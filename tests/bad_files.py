@@ -5,14 +5,12 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from bad_inputs import Case, reconstruction, training
 from gnclightning import cli
-from gnclightning.data.ellipses_file import PhantomSet, save_phantoms
 from own_images import write_hdf5
 
 GOOD = np.random.default_rng(0).random((4, 8, 8), np.float32)
@@ -117,24 +115,7 @@ def _not_measured(what: str, array: NDArray, *says: str) -> Case:
     return Case(f"sinogram: {what}", _sinogram(array), cli.reconstruct, says)
 
 
-def _phantoms(change: Callable[[Path], object], *settings: str) -> Callable[[Path], list[str]]:
-    """Phantoms in a file, and what `change` does to it."""
-
-    def plant(folder: Path) -> list[str]:
-        save_phantoms(folder / "test.h5", PhantomSet(3, 16))
-        change(folder / "test.h5")
-        settings_of_file = ("data.file=test.h5", "data.count=3", "data.size=16", *settings)
-        return reconstruction("data.name=ellipses", *settings_of_file)
-
-    return plant
-
-
-def _touch_pixel(path: Path) -> None:
-    with h5py.File(path, "r+") as file:
-        file["images"][1, 8, 8] += np.float32(1e-6)
-
-
-_READ = "write the file anew, or leave it out"
+READ = "write the file anew, or leave it out"
 _EIGHT = (GOOD[0] * 255).astype(np.uint8)
 
 IMAGES = [
@@ -187,9 +168,9 @@ IMAGES = [
         "folder: a link in a circle", lambda scans: (scans / "b.npy").symlink_to("b.npy"), "b.npy"
     ),
     _refused("folder: a link to nothing", lambda scans: (scans / "b.npy").symlink_to("x"), "b.npy"),
-    _refused(".npy: zero bytes", _bytes("b.npy", b""), "scans/b.npy", _READ),
-    _refused(".npy: a web page", _bytes("b.npy", PAGE), "scans/b.npy", _READ),
-    _refused(".npy: truncated", _cut(_array(GOOD), "b.npy"), "scans/b.npy", _READ),
+    _refused(".npy: zero bytes", _bytes("b.npy", b""), "scans/b.npy", READ),
+    _refused(".npy: a web page", _bytes("b.npy", PAGE), "scans/b.npy", READ),
+    _refused(".npy: truncated", _cut(_array(GOOD), "b.npy"), "scans/b.npy", READ),
     _refused(".npy: a header that promises 8 TB", _huge, "b.npy"),
     _refused(
         ".npy: Python objects (pickle)",
@@ -244,25 +225,23 @@ IMAGES = [
         _hdf5(images=GOOD, masks=GOOD),
         "in scans/b.h5, got images (4, 8, 8), masks (4, 8, 8): choose one with data.key=NAME",
     ),
-    _refused("HDF5: truncated", _cut(_hdf5(images=GOOD), "b.h5"), "scans/b.h5", _READ),
+    _refused("HDF5: truncated", _cut(_hdf5(images=GOOD), "b.h5"), "scans/b.h5", READ),
     _refused(
         "PNG: colour",
         _picture("b.png", _EIGHT, "RGB"),
         "greyscale PNG at scans/b.png, got Pillow's mode RGB: convert it",
     ),
     _refused("PNG: palette", _picture("b.png", _EIGHT, "P"), "at scans/b.png", "convert it"),
-    _refused(
-        "PNG: truncated", _cut(_picture("b.png", SIXTEEN_BITS), "b.png"), "scans/b.png", _READ
-    ),
+    _refused("PNG: truncated", _cut(_picture("b.png", SIXTEEN_BITS), "b.png"), "scans/b.png", READ),
     _refused(
         "TIFF: colour", _picture("b.tif", _EIGHT, "RGB"), "at scans/b.tif", "mode RGB: convert it"
     ),
-    _refused("TIFF: a web page", _bytes("b.tif", PAGE), "scans/b.tif", _READ),
+    _refused("TIFF: a web page", _bytes("b.tif", PAGE), "scans/b.tif", READ),
     _refused(
         "NIfTI: damaged gzip",
         _bytes("b.nii.gz", gzip.compress(bytes(400))[:20]),
         "scans/b.nii.gz",
-        _READ,
+        READ,
     ),
 ]
 
@@ -274,31 +253,4 @@ SINOGRAMS = [
     _not_measured("other number of angles", _LINES[:5], "scan: expected 6 angles", "got 5 x 45"),
     _not_measured("swapped axes", _LINES.T, "got 45 x 6: swap the axes, angles come first"),
     _not_measured("wrong units", 1e6 * _LINES, "scan", "data.white"),
-]
-
-PHANTOMS = [
-    Case(
-        "phantoms: one pixel has changed since they were written",
-        _phantoms(_touch_pixel),
-        cli.reconstruct,
-        says=("expected test.h5 as it was written", "make it anew with `gnc-data ellipses`"),
-    ),
-    Case(
-        "phantoms: others in the file",
-        _phantoms(lambda path: None, "data.start=1"),
-        cli.reconstruct,
-        says=("test phantoms 1 to 3 of 16x16 pixels in test.h5, got test phantoms 0 to 2", "give"),
-    ),
-    Case(
-        "phantoms: another file",
-        _phantoms(lambda path: write_hdf5(path, images=GOOD)),
-        cli.reconstruct,
-        says=("a file of phantoms of format 1 at test.h5, got another: make one with",),
-    ),
-    Case(
-        "phantoms: a web page",
-        _phantoms(lambda path: path.write_bytes(PAGE)),
-        cli.reconstruct,
-        says=("expected a file of phantoms at test.h5, got: ", _READ),
-    ),
 ]

@@ -11,10 +11,12 @@ import tempfile
 from pathlib import Path
 
 from bad_dicom import SLICES, TREES
-from bad_files import IMAGES, PHANTOMS, SINOGRAMS
+from bad_files import IMAGES, SINOGRAMS
 from bad_inputs import Case, Outcome, run
+from bad_phantoms import PHANTOMS
 from bad_problems import EXPERIMENTS, FOLDERS, PROBLEMS
-from bad_scans import GEOMETRIES, RUNS, SCANS
+from bad_runs import RUNS
+from bad_scans import GEOMETRIES, SCANS
 from bad_weights import SETTINGS, WEIGHTS
 
 RECONSTRUCTIONS = (*SINOGRAMS, *SCANS, *GEOMETRIES, *PROBLEMS, *RUNS)

@@ -18,10 +18,20 @@ import torch
 from numpy.typing import NDArray
 
 from gnclightning import build_run, cli
-from run_folders import table
+from run_folders import table, tiny_prior
 
 OUTPUT, CACHE = Path("run"), Path("cache")
 """Where programs write to, below the folder of a case."""
+
+SIZE = 32
+PRIOR = "prior.path=p.safetensors"
+OF_PHANTOMS = (
+    PRIOR,
+    "data.name=ellipses",
+    f"data.size={SIZE}",
+    "data.count=2",
+    "methods=[]",
+)
 
 Images = Mapping[str, NDArray[np.float32]]
 """The images (N, H, W) of the sets "train" and "validation"."""
@@ -139,3 +149,21 @@ def training(*settings: str) -> list[str]:
 def reconstruction(*settings: str) -> list[str]:
     """A command that reconstructs."""
     return ["logger.mode=disabled", "device=cpu", "progress=false", f"output={OUTPUT}", *settings]
+
+
+def refused(
+    what: str, plant: Callable[[Path], object], settings: Sequence[str], *says: str
+) -> Case:
+    """A reconstruction with good weights, p.safetensors, and what `plant` plants beside them."""
+
+    def write(folder: Path) -> list[str]:
+        tiny_prior(folder / "p.safetensors", (SIZE, SIZE))
+        plant(folder)
+        return reconstruction(*settings)
+
+    return Case(what, write, cli.reconstruct, says)
+
+
+def refused_phantoms(what: str, settings: Sequence[str], *says: str) -> Case:
+    """A reconstruction of phantoms."""
+    return refused(what, lambda folder: None, (*OF_PHANTOMS, *settings), *says)

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bad_inputs import Case, reconstruction
+from bad_inputs import Case, reconstruction, refused_phantoms
 from gnclightning import cli
 from gnclightning.errors import UserError
 from gnclightning.experiments.alpha_study import alpha_study
@@ -14,13 +14,6 @@ from gnclightning.experiments.table2 import table2
 from gnclightning.priors import from_pretrained as load_prior
 from run_folders import tiny_prior
 
-_PHANTOMS = (
-    "prior.path=p.safetensors",
-    "data.name=ellipses",
-    "data.size=32",
-    "data.count=1",
-    "methods=[]",
-)
 _FAN = ("geometry.beam=fan", "geometry.source_distance=100")
 
 
@@ -32,16 +25,6 @@ def from_pretrained(arguments: Sequence[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
-
-
-def _refused(what: str, settings: Sequence[str], *says: str) -> Case:
-    """A reconstruction of a phantom."""
-
-    def plant(folder: Path) -> list[str]:
-        tiny_prior(folder / "p.safetensors")
-        return reconstruction(*_PHANTOMS, *settings)
-
-    return Case(what, plant, cli.reconstruct, says)
 
 
 def _experiment(
@@ -62,18 +45,18 @@ def _folder(what: str, plant: Callable[[Path], object], *says: str) -> Case:
 
 
 PROBLEMS = [
-    _refused("problem: no such one", ("operator.name=masc",), "did you mean mask?"),
-    _refused(
+    refused_phantoms("problem: no such one", ("operator.name=masc",), "did you mean mask?"),
+    refused_phantoms(
         "problem: the geometry of projections",
         ("operator.name=mask", *_FAN),
         "geometry.beam is a setting of projections, got operator.name=mask: leave it out",
     ),
-    _refused(
+    refused_phantoms(
         "problem: a setting of another one",
         ("operator.name=mask", "operator.width=3"),
         "operator.width is a setting of operator.name=blur, but the choice is operator.name=mask",
     ),
-    _refused(
+    refused_phantoms(
         "problem: filtered back-projection without projections",
         ("operator.name=mask", "methods=[fbp]"),
         "methods: expected direct, the direct reconstruction, with operator.name=mask, got fbp",
@@ -84,59 +67,61 @@ PROBLEMS = [
         cli.reconstruct,
         ("data.name=sinogram holds projections, got operator.name=fourier: give images to",),
     ),
-    _refused(
+    refused_phantoms(
         "problem: no pixel known",
         ("operator.name=mask", "operator.share=0"),
         "operator.share: expected > 0, <= 1, got 0",
     ),
-    _refused(
+    refused_phantoms(
         "problem: a kernel larger than the image",
         ("operator.name=blur", "operator.width=20"),
         "no larger than the image, 32x32, got operator.width=20",
         "lower it",
     ),
-    _refused(
+    refused_phantoms(
         "problem: blocks that do not fit the image",
         ("operator.name=super_resolution", "operator.factor=5"),
         "multiples of the factor, got (32, 32) and 5",
     ),
-    _refused(
+    refused_phantoms(
         "problem: no noise",
         ("operator.name=identity", "noise.absolute=0"),
         "derives the weight from the noise level, which is 0: give alpha.rule=constant",
     ),
-    _refused(
+    refused_phantoms(
         "back end: a kernel of another one",
         ("operator.kernel=strip",),
         "operator.kernel: expected operator.backend=astra beside strip",
     ),
-    _refused(
+    refused_phantoms(
         "back end: torch-radon without a GPU",
         ("operator.backend=torch_radon",),
         "expected device=cuda for operator.backend=torch_radon, got cpu",
     ),
-    _refused(
+    refused_phantoms(
         "back end: bins that deepinv does not have",
         ("operator.backend=deepinv",),
         "expected geometry.detector_spacing=1 for deepinv",
     ),
-    _refused("fan: without source", ("geometry.beam=fan",), "give geometry.source_distance=VALUE"),
-    _refused(
+    refused_phantoms(
+        "fan: without source", ("geometry.beam=fan",), "give geometry.source_distance=VALUE"
+    ),
+    refused_phantoms(
         "fan: a source without fan",
         ("geometry.source_distance=100",),
         "are settings of geometry.beam=fan, got parallel beams: choose that, or leave them out",
     ),
-    _refused(
+    refused_phantoms(
         "fan: the source within the image",
         ("geometry.beam=fan", "geometry.source_distance=10"),
         "source_distance: expected more than 22.6274 pixel, half the image's diagonal, got 10",
     ),
-    _refused(
+    refused_phantoms(
         "fan: a kernel of ASTRA that is for parallel beams",
         (*_FAN, "operator.backend=astra", "operator.kernel=strip"),
         "expected ASTRA's kernel line for a fan beam, got strip: take line",
     ),
-    _refused(
+    refused_phantoms(
         "fan: deepinv",
         (*_FAN, "operator.backend=deepinv", "geometry.detector_spacing=1"),
         "expected parallel beams for deepinv, got a fan beam: take native",

@@ -1,54 +1,33 @@
-"""Defective measured sinograms, and settings and run folders that do not fit a reconstruction."""
+"""Defective measured sinograms, and geometries that do not fit a reconstruction."""
 
-from collections.abc import Callable, Sequence
-from contextlib import chdir, redirect_stderr, redirect_stdout
-from io import StringIO
+from collections.abc import Sequence
 from pathlib import Path
-from unittest import mock
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from bad_files import PAGE
-from bad_inputs import Case, reconstruction
-from gnclightning import build_run, cli
-from gnclightning.reconstruction.chunks import Chunks
+from bad_inputs import PRIOR, SIZE, Case, refused, refused_phantoms
 from own_images import write_hdf5
-from run_folders import tiny_prior
 
-ANGLES, BINS, SIZE = 20, 47, 32
+ANGLES, BINS = 20, 47
 LINES = np.random.default_rng(2).random((2, ANGLES, BINS), np.float32) + 4
-_PRIOR = "prior.path=p.safetensors"
-_SCAN = (_PRIOR, "data.name=sinogram")
+_SCAN = (PRIOR, "data.name=sinogram")
 _FULL = (f"geometry.angles={ANGLES}", f"geometry.detector_count={BINS}", "noise.relative=0.1")
-_PHANTOMS = (_PRIOR, "data.name=ellipses", f"data.size={SIZE}", "data.count=2", "methods=[]")
-
-Plant = Callable[[Path], object]
-
-
-def _refused(what: str, plant: Plant, settings: Sequence[str], *says: str) -> Case:
-    """A command with good weights, and what `plant` plants beside them."""
-
-    def write(folder: Path) -> list[str]:
-        tiny_prior(folder / "p.safetensors", (SIZE, SIZE))
-        plant(folder)
-        return reconstruction(*settings)
-
-    return Case(what, write, cli.reconstruct, says)
 
 
 def _scan(what: str, lines: NDArray, settings: Sequence[str], *says: str) -> Case:
     """Sinograms in `scan.npy`."""
     given = (*_SCAN, "data.path=scan.npy", *settings)
-    return _refused(what, lambda folder: np.save(folder / "scan.npy", lines), given, *says)
+    return refused(what, lambda folder: np.save(folder / "scan.npy", lines), given, *says)
 
 
 def _beside(what: str, arrays: dict[str, NDArray], settings: Sequence[str], *says: str) -> Case:
     """Sinograms, or their counts, as `y` in `scan.h5`, and other arrays beside them."""
     given = (*_SCAN, "data.path=scan.h5", "data.key=y", *_FULL, *settings)
     whole = {"y": 1000 * np.exp(-LINES)} | arrays
-    return _refused(what, lambda folder: write_hdf5(folder / "scan.h5", **whole), given, *says)
+    return refused(what, lambda folder: write_hdf5(folder / "scan.h5", **whole), given, *says)
 
 
 def _stating(
@@ -65,37 +44,7 @@ def _stating(
                 with h5py.File(path, "r+") as file:
                     file.attrs.update(facts)
 
-    return _refused(
-        what, plant, (*_SCAN, "data.path=scans", "noise.relative=0.1", *settings), *says
-    )
-
-
-def _phantoms(what: str, settings: Sequence[str], *says: str) -> Case:
-    return _refused(what, lambda folder: None, (*_PHANTOMS, *settings), *says)
-
-
-def _folder(what: str, spoil: Plant, settings: Sequence[str], *says: str) -> Case:
-    """A run folder in which a run has begun, and what `spoil` did to it."""
-
-    def plant(folder: Path) -> None:
-        with (
-            chdir(folder),
-            redirect_stdout(StringIO()),
-            redirect_stderr(StringIO()),
-            mock.patch.object(build_run, "run", return_value=None),
-            mock.patch.object(Chunks, "finish", return_value=None),
-        ):
-            assert cli.reconstruct(reconstruction(*_PHANTOMS)) == 0
-        spoil(folder)
-
-    return _refused(what, plant, (*_PHANTOMS, *settings), *says)
-
-
-def _other_weights(folder: Path) -> None:
-    tiny_prior(folder / "p.safetensors", (SIZE, SIZE))
-    content = bytearray((folder / "p.safetensors").read_bytes())
-    content[-3] ^= 1
-    (folder / "p.safetensors").write_bytes(content)
+    return refused(what, plant, (*_SCAN, "data.path=scans", "noise.relative=0.1", *settings), *says)
 
 
 def _with(value: float, *place: int | slice) -> NDArray[np.float32]:
@@ -148,14 +97,14 @@ SCANS = [
         "at least 5 detector bins",
         "noise.relative",
     ),
-    _refused(
+    refused(
         "sinogram: a web page",
         lambda folder: (folder / "scan.npy").write_bytes(PAGE),
         (*_SCAN, "data.path=scan.npy"),
         "scan.npy",
         "write the file anew",
     ),
-    _refused(
+    refused(
         "sinogram: sizes differ",
         _two_sizes,
         (*_SCAN, "data.path=scans", *_FULL),
@@ -281,17 +230,17 @@ GEOMETRIES = [
         _FULL,
         "expected images of 32x32 pixels, as the prior has, got 64x64 from image_shape",
     ),
-    _phantoms(
+    refused_phantoms(
         "geometry: one end of an arc",
         ("geometry.arc=[0]",),
         "geometry.arc: expected two ends, [START,STOP]",
     ),
-    _phantoms(
+    refused_phantoms(
         "geometry: arc and angles",
         ("geometry.arc=[0,90]", "geometry.degrees=[0,45]"),
         "geometry.arc: expected no geometry.degrees beside it, got both",
     ),
-    _phantoms(
+    refused_phantoms(
         "geometry: other number of angles than listed",
         ("geometry.angles=3", "geometry.degrees=[0,45]"),
         "geometry.angles: expected 2, as many as geometry.degrees, or nothing, got 3",
@@ -303,7 +252,7 @@ GEOMETRIES = [
         "expected a detector as wide as the image",
         "check the unit of geometry.detector_spacing",
     ),
-    _phantoms(
+    refused_phantoms(
         "geometry: bins that are far too narrow",
         ("geometry.detector_spacing=1e-9",),
         "expected geometry.detector_spacing of at least",
@@ -321,92 +270,9 @@ GEOMETRIES = [
         "to find the centre of rotation",
         "give geometry.detector_offset=VALUE",
     ),
-    _phantoms(
+    refused_phantoms(
         "centre of rotation: of simulated measurements",
         ("geometry.find_offset=true",),
         "geometry.find_offset=true is for measured sinograms",
-    ),
-]
-
-RUNS = [
-    _phantoms(
-        "alpha: a constant without value",
-        ("alpha.rule=constant",),
-        "alpha.value: expected a number with rule=constant, got null",
-    ),
-    _phantoms(
-        "alpha: a sweep over the run's own value",
-        ("alpha.sweep=[0.25,0.5]",),
-        "alpha.sweep: expected values other than alpha.value=0.5 and each other, got [0.25, 0.5]",
-    ),
-    _phantoms(
-        "alpha: a sweep over a negative value",
-        ("alpha.sweep=[1,-1]",),
-        "alpha.sweep: expected > 0, got -1.0",
-    ),
-    _phantoms(
-        "alpha: a sweep and the discrepancy principle",
-        ("alpha.sweep=[1]", "alpha.rule=discrepancy"),
-        "alpha.sweep: expected none with rule=discrepancy",
-    ),
-    _phantoms("alpha: no such rule", ("alpha.rule=discrepency",), "did you mean discrepancy?"),
-    _phantoms("alpha: a discrepancy of 0", ("alpha.tau=0",), "alpha.tau: expected > 0, got 0"),
-    _phantoms(
-        "noise: none, and no weight of total variation",
-        ("noise.relative=0", "methods=[tv]", "alpha.rule=constant", "alpha.value=1"),
-        "tv.weight=null derives the weight from the noise level, which is 0: give",
-    ),
-    _phantoms(
-        "noise: weights of simulated measurements", ("noise.weights=transmission",), "sinogram"
-    ),
-    _phantoms("processes: none", ("devices=0",), "devices: expected >= 1, <= 1024, got 0"),
-    _phantoms(
-        "batch: neither a number nor auto",
-        ("batch_size=many",),
-        "batch_size: expected auto or a number of images, got 'many'",
-    ),
-    _phantoms("chunks: empty", ("chunk_size=0",), "chunk_size: expected >= 1, got 0"),
-    _phantoms(
-        "starts: all the same",
-        ("starts=3", "start=fbp"),
-        "starts: expected 1 with start=fbp, which is the same each time, got 3: give start=random",
-    ),
-    _phantoms("starts: none", ("starts=0",), "starts: expected >= 1, <= 1000, got 0"),
-    _phantoms(
-        "DICOM output: of phantoms",
-        ("output_dicom=true",),
-        "output_dicom: expected false with data.name=ellipses, which is no DICOM series",
-    ),
-    _folder(
-        "run folder: other settings than those that it began with",
-        lambda folder: None,
-        ("seed=5",),
-        "expected the settings that the run in run began with, got seed=5 (before: 0)",
-        "overwrite=true",
-    ),
-    _folder(
-        "run folder: other weights than those that it began with",
-        _other_weights,
-        (),
-        "got other weights of the prior: give those, or overwrite=true",
-    ),
-    _folder(
-        "run folder: damaged settings",
-        lambda folder: (folder / "run" / "config.yaml").write_text("sead: 3\n"),
-        (),
-        "expected the settings of a run in run/config.yaml",
-        "overwrite=true",
-    ),
-    _refused(
-        "run folder: files that are no run",
-        lambda folder: ((folder / "run").mkdir(), (folder / "run" / "thesis.tex").touch()),
-        _PHANTOMS,
-        "expected an empty run folder, got run with files in it: give overwrite=true",
-    ),
-    _refused(
-        "run folder: a file",
-        lambda folder: (folder / "run").touch(),
-        _PHANTOMS,
-        "expected a folder at output=run, got a file: move it",
     ),
 ]
