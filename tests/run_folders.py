@@ -37,6 +37,9 @@ FAST = (
 """A few iterations, nothing on the screen but the table."""
 
 STEPS, COUNT = 6, 3
+NAMES = tuple(f"ellipses[{n}]" for n in range(COUNT))
+METHODS = ("fbp", "tv", "preconditioned")
+"""Of a fast run."""
 
 
 def tiny_network(channels: int = 1) -> UNet:
@@ -64,6 +67,12 @@ def tiny_prior(
     prior = kind(sde or VPSDE(), tiny_network(channels))
     save_pretrained(prior, PriorMetadata(shape, intensity_range, symmetric=symmetric), path)
     return path
+
+
+def own_images(folder: Path, array: NDArray) -> tuple[str, ...]:
+    """Settings for own images, which are written to the folder."""
+    np.save(folder / "images.npy", array)
+    return ("data.name=folder", f"data.path={folder / 'images.npy'}")
 
 
 def settings(
@@ -127,6 +136,11 @@ def column(path: Path, name: str, **conditions: str) -> list[float]:
         for row in table(path)
         if all(row[key] == value for key, value in conditions.items())
     ]
+
+
+def tensor(array: NDArray[np.float32]) -> torch.Tensor:
+    """Images or sinograms of a data set, with the dimension of channels."""
+    return torch.from_numpy(array)[:, None]
 
 
 def arrays(folder: Path) -> dict[str, NDArray[np.float32]]:

@@ -1,12 +1,7 @@
 """A run that was killed is gone on with and ends as if it had not been; other runs are refused."""
 
 import fcntl
-import json
 import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,66 +11,22 @@ from gnclightning import build_run
 from gnclightning.cli import reconstruct
 from gnclightning.priors import NetworkEnergy
 from gnclightning.reconstruction import folder as folders
-from gnclightning.reconstruction.chunks import Chunks
 from gnclightning.reconstruction.processes import Processes
-from gnclightning.reconstruction.writers import RunFolder
-from run_folders import configure, run, settings, table, tiny_prior
-
-ROOT = Path(__file__).parents[1]
-TIMES = {"seconds": "", "cpu_seconds": ""}
-SAME = ("reconstructions.h5", "trace.csv", "certificate.json")
-WORK = ("data.count=7", "batch_size=2")
+from run_folders import configure, run, settings, tiny_prior
+from stopped_runs import WORK, Stop, assert_same, stop_after
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 
 
 @pytest.fixture(scope="module")
-def undisturbed(prior, tmp_path_factory) -> Path:
-    """Seven images in four chunks."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RunFolder, "_draw", lambda self: None)
-        return run(prior, tmp_path_factory.mktemp("run") / "whole", *WORK)
-
-
-@pytest.fixture(scope="module")
 def cut(prior, tmp_path_factory) -> Path:
-    """The same run, stopped after its first chunk."""
+    """The run `undisturbed`, stopped after its first chunk."""
     with pytest.MonkeyPatch.context() as patch:
         stop_after(patch, 1)
         folder = tmp_path_factory.mktemp("run") / "cut"
         with pytest.raises(Stop):
             run(prior, folder, *WORK)
     return folder
-
-
-def assert_same(found: Path, expected: Path) -> None:
-    """The same files to the last byte, save for times."""
-    for name in SAME:
-        assert (found / name).read_bytes() == (expected / name).read_bytes(), name
-    found_rows, expected_rows = (table(f / "metrics.csv") for f in (found, expected))
-    for row, other in zip(found_rows, expected_rows, strict=True):
-        assert row | TIMES == other | TIMES
-    assert not (found / "chunks").exists()
-    assert json.loads((found / "summary.json").read_text())["finished"]
-
-
-class Stop(Exception):
-    """In place of a SIGKILL, where a process of its own would take too long."""
-
-
-def stop_after(monkeypatch, saves: int) -> list[int]:
-    """Let chunks be saved so often and no more; the numbers of those saved."""
-    saved: list[int] = []
-    original = Chunks.save
-
-    def save(self, number, result):
-        if len(saved) == saves:
-            raise Stop
-        original(self, number, result)
-        saved.append(number)
-
-    monkeypatch.setattr(Chunks, "save", save)
-    return saved
 
 
 class TestGoingOn:
@@ -252,77 +203,3 @@ class TestRefusals:
         run(prior, tmp_path, *WORK, "overwrite=true")
         assert saved == [0, 1, 2, 3]
         assert_same(tmp_path, undisturbed)
-
-
-def start(arguments: list[str], *launcher: str) -> subprocess.Popen[str]:
-    command = [*(launcher or (sys.executable,)), str(ROOT / "reconstruct.py"), *arguments]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
-    )
-
-
-def test_killed_and_started_again(prior, tmp_path, undisturbed):
-    """SIGKILL as soon as the first chunk is there; a second run beside the first is refused."""
-    arguments = settings(prior, tmp_path / "run", *WORK, "solver.steps=6")
-    process = start(arguments)
-    while not list((tmp_path / "run").glob("chunks/*.sha256")):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.01)
-    process.send_signal(signal.SIGSTOP)
-    assert reconstruct(arguments) == 2
-    process.kill()
-    process.communicate()
-    left = len(list((tmp_path / "run").glob("chunks/*.sha256")))
-    assert left >= 1
-    assert reconstruct(arguments) == 0
-    assert_same(tmp_path / "run", undisturbed)
-
-
-@pytest.mark.slow
-class TestSeveralProcesses:
-    def test_two_give_what_one_does(self, prior, tmp_path, undisturbed):
-        process = start(settings(prior, tmp_path / "run", *WORK, "devices=2"))
-        _, error = process.communicate(timeout=300)
-        assert process.returncode == 0, error
-        assert_same(tmp_path / "run", undisturbed)
-
-    def test_torchrun(self, prior, tmp_path, undisturbed):
-        launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone")
-        arguments = settings(prior, tmp_path / "run", *WORK)
-        process = start(arguments, *launcher, "--nproc-per-node=2")
-        _, error = process.communicate(timeout=300)
-        assert process.returncode == 0, error
-        assert_same(tmp_path / "run", undisturbed)
-
-    @pytest.mark.parametrize("victim", ["first", "other"])
-    def test_either_is_killed(self, prior, tmp_path, undisturbed, victim):
-        """Without the first the others end; without another the first does all."""
-        arguments = settings(prior, tmp_path / "run", *WORK, "devices=2")
-        process = start(arguments)
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-        while not list((tmp_path / "run").glob("chunks/*.sha256")):
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.01)
-        others = [int(pid) for pid in children.read_text().split()]
-        os.kill(process.pid if victim == "first" else others[-1], signal.SIGKILL)
-        _, error = process.communicate(timeout=300)
-        if victim == "other":
-            assert process.returncode == 0, error
-            assert "was killed by signal 9: what it has left is done now" in error
-        else:
-            assert reconstruct(arguments) == 0
-        assert_same(tmp_path / "run", undisturbed)
-
-    @pytest.mark.parametrize("devices", [1, 2])
-    def test_killed_at_random_moments(self, prior, tmp_path, undisturbed, devices):
-        draw = np.random.default_rng(devices)
-        arguments = settings(prior, tmp_path / "run", *WORK, f"devices={devices}")
-        for _ in range(4):
-            process = start(arguments)
-            time.sleep(draw.uniform(1.0, 6.0))
-            process.kill()
-            process.communicate()
-        process = start(arguments)
-        _, error = process.communicate(timeout=300)
-        assert process.returncode == 0, error
-        assert_same(tmp_path / "run", undisturbed)
