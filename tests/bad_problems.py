@@ -119,12 +119,12 @@ PROBLEMS = [
     refused_phantoms(
         "fan: a kernel of ASTRA that is for parallel beams",
         (*_FAN, "operator.backend=astra", "operator.kernel=strip"),
-        "expected ASTRA's kernel line for a fan beam, got strip: take line",
+        "expected ASTRA's kernel line for a fan beam, got strip: take operator.kernel=line",
     ),
     refused_phantoms(
         "fan: deepinv",
         (*_FAN, "operator.backend=deepinv", "geometry.detector_spacing=1"),
-        "expected parallel beams for deepinv, got a fan beam: take native",
+        "expected parallel beams for deepinv, got a fan beam: take operator.backend=native",
     ),
     Case(
         "unseen images: of a set that they do not have",

@@ -104,8 +104,8 @@ def _check_fan(geometry: PlanarGeometry, kernel: str) -> None:
     # a quarter of a pixel's weight where the fan is wide (2.5.0).
     if isinstance(geometry, FanBeam2D) and kernel != "line":
         raise UserError(
-            f"expected ASTRA's kernel line for a fan beam, got {kernel}: take line, or the native "
-            "projector"
+            f"expected ASTRA's kernel line for a fan beam, got {kernel}: take "
+            "operator.kernel=line, or operator.backend=native"
         )
 
 

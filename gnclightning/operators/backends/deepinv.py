@@ -68,7 +68,9 @@ def deepinv_projector(geometry: PlanarGeometry, device: torch.device) -> Project
 def _square(geometry: PlanarGeometry) -> tuple[int, int]:
     """Edge of the square whose circle holds the image; of its bins, the number of our first."""
     if isinstance(geometry, FanBeam2D):
-        raise UserError("expected parallel beams for deepinv, got a fan beam: take native")
+        raise UserError(
+            "expected parallel beams for deepinv, got a fan beam: take operator.backend=native"
+        )
     rows, columns = geometry.image_shape
     if (rows - columns) % 2:
         raise UserError(

@@ -37,7 +37,9 @@ def torch_radon_projector(geometry: PlanarGeometry, device: torch.device) -> Pro
             stands in for its back-projection is too large.
     """
     if isinstance(geometry, FanBeam2D):
-        raise UserError("expected parallel beams for torch-radon, got a fan beam: take native")
+        raise UserError(
+            "expected parallel beams for torch-radon, got a fan beam: take operator.backend=native"
+        )
     module = import_extra("torch_radon", _REMEDY)
     # A detector whose middle sees the centre of rotation, part of which is the one asked for.
     shift = 2 * geometry.detector_offset / geometry.detector_spacing
