@@ -78,13 +78,12 @@ def write_derived_series(
         OSError: a source file cannot be read any more, or a new one not written.
     """
     written: list[Path] = []
-    low, high = process.hounsfield_range
     for number, series in enumerate(dict.fromkeys(s.series for s in sources), start=1):
         mine = [n for n, s in enumerate(sources) if s.series == series]
         finite = [n for n in mine if np.isfinite(images[n]).all()]
         if not finite:
             continue
-        hounsfield = low + images[finite].astype(np.float64) * (high - low)
+        hounsfield = process.to_hounsfield(images[finite])
         target = folder / f"series_{number}"
         target.mkdir()
         chosen = [sources[n] for n in finite]

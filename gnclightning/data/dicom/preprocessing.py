@@ -75,6 +75,11 @@ class Preprocessing:
             return self.window
         return -1000 * MU_WATER / (MU_WATER - MU_AIR), HU_MAX
 
+    def to_hounsfield(self, values: NDArray[np.float32]) -> NDArray[np.float64]:
+        """HU of image values, of any shape; what was clipped does not come back."""
+        low, high = self.hounsfield_range
+        return low + values.astype(np.float64) * (high - low)
+
     @property
     def unit(self) -> str:
         """What an image value of 1 is."""

@@ -51,10 +51,9 @@ def write_volumes(
     """
     nibabel = import_extra("nibabel", _REMEDY)
     written: list[Path] = []
-    low, high = process.hounsfield_range
     for number, series in enumerate(dict.fromkeys(s.series for s in sources), start=1):
         mine = [n for n, s in enumerate(sources) if s.series == series]
-        hounsfield = low + np.moveaxis(images[mine], 0, -1).astype(np.float64) * (high - low)
+        hounsfield = process.to_hounsfield(np.moveaxis(images[mine], 0, -1))
         affine = _affine([sources[n] for n in mine], root, hounsfield.shape[0])
         known = affine is not None
         if affine is None:
