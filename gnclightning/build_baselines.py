@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 
+from torch import Tensor
+
 from gnclightning import baselines
 from gnclightning.baselines import Denoiser, Reconstructed
 from gnclightning.build_operator import build_direct, column_gain
@@ -123,7 +125,7 @@ def _with_denoiser(
     return Comparison(name, reconstruct, settings["steps"], limit)
 
 
-def _data(operator: LinearOperator, measured: MeasuredBatch) -> tuple[LinearOperator, Any]:
+def _data(operator: LinearOperator, measured: MeasuredBatch) -> tuple[LinearOperator, Tensor]:
     return weighted(operator, measured.y, measured.weights)
 
 

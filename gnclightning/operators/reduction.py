@@ -132,17 +132,12 @@ def _reduce(geometry: PlanarGeometry, symmetries: tuple[Symmetry, ...]) -> Reduc
         while (number, False) not in uses or (halved and (number, True) not in uses):
             for version in range(2 ** len(symmetries)):
                 changes = [change for bit, change in enumerate(symmetries) if version >> bit & 1]
-                seen, reverse = _seen_from(angle, changes)
-                ways = (
-                    [(seen, reverse), (seen + math.pi, not reverse)]
-                    if parallel
-                    else [(seen, reverse)]
-                )
-                for way, reverse in ways:
-                    key = next(
-                        (k for a in angles.near(way) if (k := (a, halved and reverse)) not in uses),
-                        None,
-                    )
+                seen = [_seen_from(angle, changes)]
+                if parallel:  # from the other end the same ray, with its bins reversed
+                    seen += [(way + math.pi, not reverse) for way, reverse in seen]
+                for way, reverse in seen:
+                    keys = ((a, halved and reverse) for a in angles.near(way))
+                    key = next((key for key in keys if key not in uses), None)
                     if key is not None and (centred or not reverse):
                         uses[key] = _Use(key[0], reverse, len(chosen), version)
                         break

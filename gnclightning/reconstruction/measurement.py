@@ -51,16 +51,15 @@ def unusable(source: ImageSet | SinogramSet, operator: LinearOperator) -> dict[s
         operator: A, with lengths in pixels.
     """
     if isinstance(source, ImageSet):
-        text = (
-            "measurements that see it, got zeros alone: give operator.seed=NUMBER, or measure more"
+        wanted = (
+            "a detector that sees it, got a sinogram of zeros: leave geometry.detector_count and "
+            "geometry.detector_spacing out"
+            if isinstance(operator, Projector)
+            else "measurements that see it, got zeros alone: give operator.seed=NUMBER, or measure "
+            "more"
         )
-        if isinstance(operator, Projector):
-            text = (
-                "a detector that sees it, got a sinogram of zeros: leave geometry.detector_count "
-            )
-            text += "and geometry.detector_spacing out"
         return {
-            name: f"image {name}: expected {text}"
+            name: f"image {name}: expected {wanted}"
             for name, image in zip(source.names, source.images, strict=True)
             if not bool(operator(image.to(operator.device)).any())
         }

@@ -187,25 +187,18 @@ def _applied(
     watch.halt()
 
     def result(name: str, outcome: Outcome, trace: list[TraceRow]) -> MethodResult:
-        metrics = _metrics_rows(name, batch, operator, outcome, watch)
-        return _result(name, outcome, metrics, trace)
+        return MethodResult(
+            method=name,
+            x=outcome.x.cpu(),
+            metrics=_metrics_rows(name, batch, operator, outcome, watch),
+            trace=trace,
+            certificate=outcome.certificate,
+            inspection=None if outcome.inspect is None else outcome.inspect(),
+            maps={key: value.cpu() for key, value in outcome.maps.items()},
+        )
 
     further = [result(name, more, []) for name, more in outcome.derived.items()]
     return [result(method.name, outcome, trace), *further]
-
-
-def _result(
-    name: str, outcome: Outcome, metrics: list[MetricsRow], trace: list[TraceRow]
-) -> MethodResult:
-    return MethodResult(
-        method=name,
-        x=outcome.x.cpu(),
-        metrics=metrics,
-        trace=trace,
-        certificate=outcome.certificate,
-        inspection=None if outcome.inspect is None else outcome.inspect(),
-        maps={key: value.cpu() for key, value in outcome.maps.items()},
-    )
 
 
 def _trace_rows(method: str, batch: MeasuredBatch, step: Step) -> list[TraceRow]:
