@@ -22,6 +22,16 @@ def statuses(folder: Path) -> dict[str, str]:
     return {row["image"]: row["status"] for row in table(folder / "metrics.csv")}
 
 
+def write_files(folder: Path, stack: np.ndarray, unreadable: int | None = None) -> Path:
+    """A folder with a file for each array, one of which may hold a web page in its place."""
+    folder.mkdir()
+    for n, array in enumerate(stack):
+        np.save(folder / f"{n}.npy", array)
+    if unreadable is not None:
+        (folder / f"{unreadable}.npy").write_bytes(b"<html>")
+    return folder
+
+
 class TestOneBadImage:
     def test_is_left_out_and_changes_no_other(self, prior, tmp_path, capsys):
         """NaN, out of range, constant; the others keep their noise and start."""
@@ -56,14 +66,10 @@ class TestOneBadImage:
         """It counts as one image, so that the others keep their noise and start."""
         images = np.random.default_rng(0).random((3, 32, 32), dtype=np.float32)
         results = []
-        for folder in ("good", "bad"):
-            (tmp_path / folder).mkdir()
-            for n, image in enumerate(images):
-                np.save(tmp_path / folder / f"{n}.npy", image)
-            if folder == "bad":
-                (tmp_path / folder / "1.npy").write_bytes(b"<html>")
-            data = ("data.name=folder", f"data.path={tmp_path / folder}")
-            results.append(run(prior, tmp_path / f"run-{folder}", *ALONE, data=data))
+        for name, unreadable in (("good", None), ("bad", 1)):
+            folder = write_files(tmp_path / name, images, unreadable)
+            data = ("data.name=folder", f"data.path={folder}")
+            results.append(run(prior, tmp_path / f"run-{name}", *ALONE, data=data))
         good, left = (arrays(folder) for folder in results)
         for key in ("sinogram", "preconditioned"):
             np.testing.assert_array_equal(left[key], good[key][[0, 2]])
@@ -77,15 +83,11 @@ class TestOneBadImage:
         bad = y.copy()
         bad[0, 3, 4], bad[2], bad[4] = np.nan, 0.25, 1e6 * bad[4]
         results = []
-        for folder, stack in (("good", y), ("bad", bad)):
-            (tmp_path / folder).mkdir()
-            for n, sinogram in enumerate(stack):
-                np.save(tmp_path / folder / f"{n}.npy", sinogram)
-            if folder == "bad":
-                (tmp_path / folder / "5.npy").write_bytes(b"<html>")
-            data = ("data.name=sinogram", f"data.path={tmp_path / folder}")
+        for name, stack, unreadable in (("good", y, None), ("bad", bad, 5)):
+            folder = write_files(tmp_path / name, stack, unreadable)
+            data = ("data.name=sinogram", f"data.path={folder}")
             arguments = (*ALONE, "noise.relative=0.1")
-            results.append(run(prior, tmp_path / f"run-{folder}", *arguments, data=data))
+            results.append(run(prior, tmp_path / f"run-{name}", *arguments, data=data))
         good, left = (arrays(folder) for folder in results)
         for key in ("sinogram", "preconditioned"):
             np.testing.assert_array_equal(left[key], good[key][[1, 3]])
