@@ -1,6 +1,6 @@
-"""How much memory there is, asked before it is needed, and freed memory kept for the next tensors.
+"""How much memory there is, and freed memory kept for the next tensors.
 
-Linux kills what takes too much.
+The first is asked before memory is needed, as Linux kills what takes too much.
 """
 
 import ctypes

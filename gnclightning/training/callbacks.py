@@ -253,7 +253,7 @@ class PriorExport(Callback):
         """Go on counting."""
         self._seconds = state_dict["seconds"]
         self._images = state_dict["images"]
-        self.validation = state_dict.get("validation")  # checkpoints of before have none
+        self.validation = state_dict.get("validation")  # those of earlier versions have none
 
 
 def _hardware(device: torch.device) -> str:
