@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gnclightning.objectives import Alpha
+from gnclightning.alpha import Alpha
 from gnclightning.operators import LinearOperator
 from gnclightning.priors import EnergyPrior
 from gnclightning.tensors import inner, squared_norm

@@ -25,6 +25,7 @@ from gnclightning.build_scan import check_coverage, check_noise, in_units_of_ima
 from gnclightning.config import ReconstructConfig, load_reconstruct_config
 from gnclightning.config.images import SinogramDataConfig
 from gnclightning.data.sinograms import SinogramSet
+from gnclightning.diagnostics import Inspection
 from gnclightning.operators import PlanarGeometry
 from gnclightning.reconstruction import certification
 from gnclightning.reconstruction.notebook import NotebookBar
@@ -55,6 +56,8 @@ class Reconstruction(Generic[ArrayT]):
         noise: standard deviation of the noise in units of the sinogram, (images,) float64.
         trace: a row per image and iteration; `pandas.DataFrame(found.trace)` makes a table of it.
         certificate: what the run proves about itself, tensors (images,); see docs/theory.md.
+        inspection: what the prior is like at the last iterates, tensors (images,): whether its
+            score is a gradient; None for an energy, unless certificate.level=full.
         status: why the run of each image ended.
         config: all settings, with what the data decided.
     """
@@ -67,13 +70,14 @@ class Reconstruction(Generic[ArrayT]):
     noise: NDArray[np.float64]
     trace: list[TraceRow]
     certificate: Certificate
+    inspection: Inspection | None
     status: list[str]
     config: ReconstructConfig
 
     @property
     def verdict(self) -> str:
         """What the certificate says, in one sentence."""
-        return certification.verdict(self.certificate)
+        return certification.verdict(self.certificate, self.inspection)
 
 
 def reconstruct(
@@ -202,6 +206,7 @@ def _assemble(
         noise=unit * torch.cat([result.batch.sigma_y for result in results]).numpy(),
         trace=list(chain.from_iterable(part.trace for part in found)),
         certificate=certification.by_method(results)[name],
+        inspection=certification.inspections(results).get(name),
         status=[row.status for part in found for row in part.metrics],
         config=config,
     )

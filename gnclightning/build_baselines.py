@@ -16,7 +16,7 @@ from gnclightning.config.sections import Section
 from gnclightning.config.solver import GradientDescentConfig
 from gnclightning.errors import UserError
 from gnclightning.operators import LinearOperator, weighted
-from gnclightning.priors import NetworkEnergy
+from gnclightning.priors import NetworkEnergy, NetworkPrior
 from gnclightning.reconstruction import methods
 from gnclightning.reconstruction.batch_size import BatchLimit
 from gnclightning.reconstruction.checks import check_times
@@ -28,7 +28,7 @@ def build_baseline(
     name: Compared,
     config: ReconstructConfig,
     operator: LinearOperator,
-    prior: NetworkEnergy,
+    prior: NetworkPrior,
     build_solver: Callable[[ReconstructConfig], methods.GraduatedSolver],
     limit: BatchLimit | None,
 ) -> methods.Method:
@@ -61,12 +61,20 @@ def build_baseline(
             return _with_denoiser(name, config, operator, Denoiser(prior, prior.sde), limit)
 
 
-def check_baselines(config: ReconstructConfig) -> None:
+def check_baselines(config: ReconstructConfig, prior: NetworkPrior) -> None:
     """Without noise, the noise level gives total variation and Tikhonov no weight.
+
+    nmAPG compares f at points that no ray connects, and needs a prior with an energy.
 
     Raises:
         UserError: they are asked for all the same.
     """
+    if "nmapg" in config.methods and not isinstance(prior, NetworkEnergy):
+        raise UserError(
+            f"expected a prior with an energy for nmapg, got {config.prior.path} with the "
+            f"parametrisation {prior.parametrisation}: leave nmapg out of methods, or name an "
+            "energy with prior.path"
+        )
     if config.noise.level != 0:
         return
     direct = "fbp" if isinstance(config.operator, ProjectionConfig) else "direct"
@@ -130,7 +138,7 @@ def _data(operator: LinearOperator, measured: MeasuredBatch) -> tuple[LinearOper
 
 
 def _on_objective(
-    name: Compared, config: ReconstructConfig, section: OnObjectiveConfig, prior: NetworkEnergy
+    name: Compared, config: ReconstructConfig, section: OnObjectiveConfig, prior: NetworkPrior
 ) -> ReconstructConfig:
     """The settings of gradient descent on the solver's f, whose weight follows the noise level."""
     solver, alpha = config.solver, config.alpha

@@ -1,29 +1,29 @@
 """From a `ReconstructConfig` to its methods: the solver, also with other weights, and baselines."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
-
-from torch import Tensor
 
 from gnclightning.build_baselines import build_baseline
-from gnclightning.build_solver import build_alpha, build_discrepancy, build_solver
+from gnclightning.build_solver import (
+    build_alpha,
+    build_discrepancy,
+    build_objective,
+    build_regulariser,
+    build_solver,
+)
 from gnclightning.config import ReconstructConfig
-from gnclightning.config.solver import PreconditionedConfig, SolverConfig
-from gnclightning.diagnostics import inspect
-from gnclightning.objectives import Alpha, GraduatedObjective
-from gnclightning.operators import LinearOperator, weighted
-from gnclightning.priors import EnergyPrior, NetworkEnergy, PriorMetadata, ScaledPrior
+from gnclightning.diagnostics import inspect, inspect_fully
+from gnclightning.operators import LinearOperator
+from gnclightning.priors import EnergyPrior, NetworkPrior, PriorMetadata
 from gnclightning.reconstruction import methods
 from gnclightning.reconstruction.batch_size import BatchLimit
 from gnclightning.reconstruction.comparisons import OtherSolver
-from gnclightning.reconstruction.records import MeasuredBatch, weight_name
+from gnclightning.reconstruction.records import weight_name
 
 
 def build_baselines(
     config: ReconstructConfig,
     operator: LinearOperator,
-    prior: NetworkEnergy,
+    prior: NetworkPrior,
     metadata: PriorMetadata,
     limit: BatchLimit | None = None,
 ) -> list[methods.Method]:
@@ -41,7 +41,7 @@ def build_baselines(
 def build_sweep(
     config: ReconstructConfig,
     operator: LinearOperator,
-    prior: NetworkEnergy,
+    prior: NetworkPrior,
     metadata: PriorMetadata,
     limit: BatchLimit,
 ) -> list[methods.Method]:
@@ -58,14 +58,18 @@ def build_sweep(
 def build_method(
     config: ReconstructConfig,
     operator: LinearOperator,
-    prior: NetworkEnergy,
+    prior: NetworkPrior,
     metadata: PriorMetadata,
 ) -> methods.GraduatedSolver:
-    """The solver with its objective, and what inspects the prior if that is asked for."""
+    """The solver with its objective, and what inspects the prior.
+
+    A score is always asked whether it is a gradient, without which there is no f.
+    """
     solver = config.solver
-    regulariser = ScaledPrior(prior, prior.sde) if config.prior.evaluate_at == "scaled" else prior
+    regulariser = build_regulariser(config.prior.evaluate_at, prior)
     alpha = build_alpha(config.alpha, prior, solver, operator)
-    full = config.certificate.level == "full"
+    look = inspect_fully if config.certificate.level == "full" else inspect
+    inspected = look is inspect_fully or not isinstance(regulariser, EnergyPrior)
     return methods.GraduatedSolver(
         name=solver.name,
         solver=build_solver(solver),
@@ -74,26 +78,6 @@ def build_method(
         start=methods.random_start if config.start == "random" else methods.direct_start,
         denoise=solver.final_denoising,
         symmetric=metadata.symmetric,
-        inspect=(lambda x: inspect(regulariser, x, solver.last_time)) if full else None,
+        inspect=(lambda x: look(regulariser, x, solver.last_time)) if inspected else None,
         discrepancy=build_discrepancy(config.alpha, solver),
-    )
-
-
-def build_objective(
-    solver: SolverConfig,
-    operator: LinearOperator,
-    regulariser: EnergyPrior,
-    alpha: Callable[[Tensor], Alpha],
-) -> Callable[[MeasuredBatch], GraduatedObjective]:
-    """What gives a measured batch its objective."""
-    more: dict[str, Any] = {}
-    if isinstance(solver, PreconditionedConfig):
-        more = {"damping": solver.damping, "cg_steps": solver.cg_steps}
-    return lambda measured: GraduatedObjective(
-        *weighted(operator, measured.y, measured.weights),
-        regulariser,
-        alpha(measured.sigma_y),
-        solver.last_time,
-        sigma_y=measured.sigma_y,
-        **more,
     )

@@ -62,8 +62,9 @@ def build_preflight(run: Run, output_bytes: int, device: torch.device) -> Prefli
     memory = check_fits(probe, batch, device)
     gradient = probe.gradient
     runs = images * (config.starts + len(config.alpha.sweep))
-    # A step of the last denoising evaluates the network once, an iteration twice.
-    last = config.solver.mean_steps / 2 if config.solver.final_denoising else 0
+    # A step of the last denoising evaluates the network once.
+    steps = config.solver.mean_steps if config.solver.final_denoising else 0
+    last = steps / probe.step_evaluations
     seconds = runs * (config.solver.steps + last) * probe.step_seconds
     together = "images" if config.starts == 1 else "starts"
     mismatch = max(float(gradient.fidelity.max()), float(gradient.regulariser.max()))

@@ -23,7 +23,7 @@ from gnclightning.diagnostics import Inspection
 from gnclightning.errors import UserError
 from gnclightning.memory import check_memory
 from gnclightning.operators import LinearOperator, PlanarGeometry, RotationCentre
-from gnclightning.priors import NetworkEnergy, PriorMetadata, from_pretrained
+from gnclightning.priors import NetworkPrior, PriorMetadata, from_pretrained
 from gnclightning.reconstruction import methods
 from gnclightning.reconstruction.batch_size import BatchLimit, fitting_batch_size
 from gnclightning.reconstruction.certification import join
@@ -113,7 +113,7 @@ def prepare(
             raise UserError(next(iter(bad.values())))
         rejected |= bad
     config = with_noise_level(config, source)
-    check_baselines(config)
+    check_baselines(config, prior)
     measurements = build_measurements(config, source, operator)
     config = with_last_time(config, measurements, operator, prior.sde)
     check_solver_times(config.solver, prior, config.prior.path)
@@ -201,15 +201,15 @@ def build_device(name: str, rank: int | None = None) -> torch.device:
 
 def build_prior(
     config: ReconstructConfig, source: ImageSet | SinogramSet
-) -> tuple[NetworkEnergy, PriorMetadata]:
+) -> tuple[NetworkPrior, PriorMetadata]:
     """The prior, fit for these images, and its description.
 
     Measured sinograms are those of images of whatever size the prior was trained on.
     """
     path = config.prior.path
-    loaded, metadata = from_pretrained(path)
+    prior, metadata = from_pretrained(path)
     shape = source.shape if isinstance(source, ImageSet) else metadata.image_shape
-    prior = check_prior(loaded, metadata, path, shape)
+    check_prior(prior, metadata, path, shape)
     match config.data:
         case FolderDataConfig(range=ends):
             check_mapping(metadata, path, ends, "data.range")
@@ -221,7 +221,7 @@ def build_prior(
     return prior, metadata
 
 
-def check_solver_times(solver: SolverConfig, prior: NetworkEnergy, path: str) -> None:
+def check_solver_times(solver: SolverConfig, prior: NetworkPrior, path: str) -> None:
     """Raise `UserError` unless the prior can be evaluated at the solver's times."""
     times = {"solver.t_min": solver.last_time}
     if isinstance(solver, GraduatedConfig):

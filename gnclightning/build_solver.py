@@ -1,12 +1,13 @@
-"""From configuration to solvers: algorithms, schedules and regularisation weights."""
+"""From configuration to solvers and their objectives: algorithms, schedules, weights alpha_t."""
 
 from collections.abc import Callable
 from dataclasses import replace
 from math import ceil
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
+from gnclightning.alpha import Alpha
 from gnclightning.config.objective import AlphaConfig
 from gnclightning.config.solver import (
     DescentConfig,
@@ -18,10 +19,11 @@ from gnclightning.config.solver import (
     PreconditionedConfig,
     SolverConfig,
 )
-from gnclightning.objectives import Alpha
-from gnclightning.operators import LinearOperator
-from gnclightning.priors import NetworkEnergy
+from gnclightning.objectives import GraduatedObjective
+from gnclightning.operators import LinearOperator, weighted
+from gnclightning.priors import EnergyPrior, NetworkPrior, Prior, ScaledEnergy, ScaledPrior
 from gnclightning.reconstruction.discrepancy import Discrepancy
+from gnclightning.reconstruction.records import MeasuredBatch
 from gnclightning.solvers import (
     Armijo,
     BarzilaiBorweinFirstStep,
@@ -43,7 +45,7 @@ search for it goes astray, and takes longer than it saved."""
 
 
 def build_alpha(
-    config: AlphaConfig, prior: NetworkEnergy, solver: SolverConfig, operator: LinearOperator
+    config: AlphaConfig, prior: NetworkPrior, solver: SolverConfig, operator: LinearOperator
 ) -> Callable[[Tensor], Alpha]:
     """The rule that gives the weights alpha_t for noise of standard deviation sigma_y."""
     if config.from_noise:
@@ -122,3 +124,32 @@ def build_schedule(config: GraduatedConfig) -> Tensor:
     """The smoothing times from t_max down to t_min, reached `final_steps` before the end."""
     spacing = log_schedule if config.schedule == "log" else linear_schedule
     return spacing(config.t_max, config.last_time, config.steps - config.final_steps + 1)
+
+
+def build_regulariser(evaluate_at: Literal["x", "scaled"], prior: NetworkPrior) -> Prior:
+    """R(., t): the prior at x, or at gamma_t x."""
+    if evaluate_at == "x":
+        return prior
+    if isinstance(prior, EnergyPrior):
+        return ScaledEnergy(prior, prior.sde)
+    return ScaledPrior(prior, prior.sde)
+
+
+def build_objective(
+    solver: SolverConfig,
+    operator: LinearOperator,
+    regulariser: Prior,
+    alpha: Callable[[Tensor], Alpha],
+) -> Callable[[MeasuredBatch], GraduatedObjective]:
+    """What gives a measured batch its objective."""
+    more: dict[str, Any] = {}
+    if isinstance(solver, PreconditionedConfig):
+        more = {"damping": solver.damping, "cg_steps": solver.cg_steps}
+    return lambda measured: GraduatedObjective(
+        *weighted(operator, measured.y, measured.weights),
+        regulariser,
+        alpha(measured.sigma_y),
+        solver.last_time,
+        sigma_y=measured.sigma_y,
+        **more,
+    )

@@ -14,7 +14,7 @@ from gnclightning.errors import UserError
 from gnclightning.extras import import_extra
 from gnclightning.operators import LinearOperator
 from gnclightning.operators.backends.kernels import mismatch
-from gnclightning.priors import EnergyPrior, Prior, ScaledPrior
+from gnclightning.priors import EnergyPrior, Prior, ScaledEnergy
 from gnclightning.sde import SDE
 
 _REMEDY = "pip install 'gnclightning[deepinv]'"
@@ -140,7 +140,7 @@ def as_prior(prior: EnergyPrior, sde: SDE) -> Any:
     """
     optim = import_extra("deepinv.optim", _REMEDY)
     # deepinv's noisy image is x_0 + sigma n, and gamma_t times it the SDE's at t.
-    scaled = ScaledPrior(prior, sde)
+    scaled = ScaledEnergy(prior, sde)
 
     class DiffusionPrior(optim.Prior):
         def __init__(self) -> None:

@@ -1,6 +1,7 @@
 """Checks of what theory assumes of the objective and the prior, at a point: measured, not proved.
 
 Costs are stated in prior evaluations (one forward and one backward pass) of one image.
+Where there is no energy, R is what the integral of the score would make of it.
 """
 
 from collections.abc import Callable, Sequence
@@ -47,7 +48,8 @@ def gradient_mismatch(problem: Problem, x: Tensor, seed: int = 0) -> GradientMis
 
     Data term and regulariser are tested apart, as the larger would hide the smaller, along equal
     parts of the gradient of each and of white noise. Of the step lengths that one counts at which
-    the difference quotient changes least. 9 prior evaluations.
+    the difference quotient changes least. 1 prior evaluation and 8 moves: f is taken as line
+    searches see it, so that a regulariser that is integrated is compared with its integrand.
 
     Args:
         problem: whose f is tested, with its operator, noise, prior, device and precision.
@@ -58,11 +60,10 @@ def gradient_mismatch(problem: Problem, x: Tensor, seed: int = 0) -> GradientMis
     gradients = (point.data_gradient, point.gradient - point.data_gradient)
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed)).to(x)
     direction = _unit(_unit(gradients[0]) + _unit(gradients[1]) + _unit(noise))
-    quotients: list[Tensor] = []
+    ray, quotients = problem.ray(direction), list[Tensor]()
     for step in _STEPS:
         length = step * norm(x).clamp(min=1.0)
-        move = expand(length, x) * direction
-        above, below = problem.evaluate(x + move), problem.evaluate(x - move)
+        above, below = (problem.move(point, ray, end) for end in (length, -length))
         rise = (above.fidelity - below.fidelity, above.regulariser - below.regulariser)
         quotients.append(torch.stack(rise) / (2 * length))
     quotient = torch.stack(quotients)
@@ -81,9 +82,10 @@ def check_gradient(problem: Problem, x: Tensor) -> GradientMismatch:
     A line search, and with it every certificate, would be about another function.
     """
     found = gradient_mismatch(problem, x)
+    cause = "the score is smooth" if problem.integrated else "the score is the energy's gradient"
     terms = (
         ("data term", found.fidelity, DATA_TOLERANCE, "the operator's adjoint is its transpose"),
-        ("regulariser", found.regulariser, PRIOR_TOLERANCE, "the score is the energy's gradient"),
+        ("regulariser", found.regulariser, PRIOR_TOLERANCE, cause),
     )
     for name, errors, tolerance, cause in terms:
         worst = float(errors.max())
@@ -99,16 +101,11 @@ def check_gradient(problem: Problem, x: Tensor) -> GradientMismatch:
 def asymmetry(prior: Prior, x: Tensor, t: Tensor, seed: int = 0) -> Tensor:
     """|(J - J^T) v| / |J v| for the Jacobian J of the score and a random v, (B,).
 
-    0 (rounding) where the score is a gradient, as every energy's is: the field is conservative. By
-    reverse mode, and by reverse mode twice for J v.
+    0 (rounding) where the score is a gradient, as every energy's is: the field is conservative.
     """
     v = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed)).to(x)
     with torch.enable_grad():
-        leaf, score = _score(prior, x, t)
-        (transposed,) = torch.autograd.grad(score, leaf, v, retain_graph=True)
-        dual = torch.zeros_like(score, requires_grad=True)
-        (pulled,) = torch.autograd.grad(score, leaf, dual, create_graph=True)
-        (pushed,) = torch.autograd.grad(pulled, dual, v)
+        pushed, transposed = _Jacobian(prior, x, t).products(v)
     return norm(pushed - transposed) / norm(pushed)
 
 
@@ -120,30 +117,34 @@ class Curvature:
     largest: Tensor
 
 
-def curvature(
-    prior: EnergyPrior, x: Tensor, t: Tensor, steps: int = 20, seed: int = 0
-) -> Curvature:
+def curvature(prior: Prior, x: Tensor, t: Tensor, steps: int = 20, seed: int = 0) -> Curvature:
     """Smallest and largest eigenvalue of the Hessian of R(., t) at x by Lanczos' method.
+
+    Without an energy, of the symmetric part of -J, J the Jacobian of the score: all that <v, -J v>,
+    the curvature along v, depends on.
 
     Args:
         prior: R.
         x: images (B, ...).
         t: times (B,).
-        steps: Hessian-vector products; each costs about two prior evaluations.
+        steps: Hessian-vector products; each costs about two prior evaluations of an energy.
         seed: of the first vector.
     """
     with torch.enable_grad():
-        leaf, score = _score(prior, x, t)
+        jacobian, symmetric = _Jacobian(prior, x, t), isinstance(prior, EnergyPrior)
 
         def hessian(v: Tensor) -> Tensor:
-            return -torch.autograd.grad(score, leaf, v.to(score), retain_graph=True)[0].double()
+            if symmetric:
+                return -jacobian.transposed(v.to(x)).double()
+            pushed, transposed = jacobian.products(v.to(x))
+            return -(pushed + transposed).double() / 2
 
         first = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed))
         ritz = _lanczos(hessian, first.to(x).double(), min(steps, x[0].numel()))
     return Curvature(ritz[:, 0], ritz[:, -1])
 
 
-def convex_from(prior: EnergyPrior, x: Tensor, times: Sequence[float], steps: int = 20) -> Tensor:
+def convex_from(prior: Prior, x: Tensor, times: Sequence[float], steps: int = 20) -> Tensor:
     """The smallest of `times` from which on R(., t) was seen convex at x, NaN if none; (B,).
 
     Convex as far as `curvature` sees: no eigenvalue below -1e-3 of the largest.
@@ -159,31 +160,45 @@ def convex_from(prior: EnergyPrior, x: Tensor, times: Sequence[float], steps: in
 
 @dataclass(frozen=True)
 class Inspection:
-    """What the prior is like at the end of a run, (B,) each.
+    """Whether the prior's score is a gradient at the end of a run.
 
     Attributes:
-        asymmetry: see `asymmetry`, at t_min.
+        asymmetry: see `asymmetry`, at t_min, (B,).
+    """
+
+    asymmetry: Tensor
+
+
+@dataclass(frozen=True)
+class FullInspection(Inspection):
+    """What else the prior is like there, (B,) each.
+
+    Attributes:
         smallest_curvature: of R(., t_min), see `curvature`.
         largest_curvature: likewise.
         convex_from: see `convex_from`.
     """
 
-    asymmetry: Tensor
     smallest_curvature: Tensor
     largest_curvature: Tensor
     convex_from: Tensor
 
 
-def inspect(
-    prior: EnergyPrior, x: Tensor, t_min: float, t_max: float = 1.0, times: int = 8
-) -> Inspection:
+def inspect(prior: Prior, x: Tensor, t_min: float) -> Inspection:
+    """Ask whether the score at the images x (B, ...) is a gradient: some 4 prior evaluations."""
+    return Inspection(asymmetry(prior, x, torch.full((len(x),), t_min).to(x)))
+
+
+def inspect_fully(
+    prior: Prior, x: Tensor, t_min: float, t_max: float = 1.0, times: int = 8
+) -> FullInspection:
     """Inspect a prior at the images x (B, ...), at `times` log-spaced times from t_max to t_min.
 
-    About 40 prior evaluations per time.
+    About 40 prior evaluations per time, of a prior without an energy some 100.
     """
     t = torch.full((len(x),), t_min).to(x)
     bounds = curvature(prior, x, t)
-    return Inspection(
+    return FullInspection(
         asymmetry=asymmetry(prior, x, t),
         smallest_curvature=bounds.smallest,
         largest_curvature=bounds.largest,
@@ -191,10 +206,23 @@ def inspect(
     )
 
 
-def _score(prior: Prior, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    """A leaf equal to x and the score there, which can be differentiated by it."""
-    leaf = x.detach().clone().requires_grad_()
-    return leaf, prior.score(leaf, t.to(x))
+class _Jacobian:
+    """J of the score at x, where gradients are enabled, as products with vectors (B, ...)."""
+
+    def __init__(self, prior: Prior, x: Tensor, t: Tensor):
+        self._x = x.detach().clone().requires_grad_()
+        self._score = prior.score(self._x, t.to(x))
+
+    def transposed(self, v: Tensor) -> Tensor:
+        """J^T v, by reverse mode."""
+        return torch.autograd.grad(self._score, self._x, v, retain_graph=True)[0]
+
+    def products(self, v: Tensor) -> tuple[Tensor, Tensor]:
+        """J v and J^T v; the former by reverse mode twice."""
+        dual = torch.zeros_like(self._score, requires_grad=True)
+        (pulled,) = torch.autograd.grad(self._score, self._x, dual, create_graph=True)
+        (pushed,) = torch.autograd.grad(pulled, dual, v)
+        return pushed, self.transposed(v)
 
 
 def _lanczos(multiply: Callable[[Tensor], Tensor], first: Tensor, steps: int) -> Tensor:

@@ -5,100 +5,35 @@ F(x,t) = 1/2 |A x - y|^2 + alpha_t R(x,t) and f = F(., t_min), per image of a ba
 
 from collections import deque
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from gnclightning.alpha import Alpha
 from gnclightning.errors import UserError
 from gnclightning.operators import LinearOperator
-from gnclightning.priors import EnergyPrior
+from gnclightning.priors import EnergyPrior, Prior
 from gnclightning.problem import Point, Ray
-from gnclightning.sde import SDE
+from gnclightning.quadrature import simpson
 from gnclightning.symmetries import original, version
-from gnclightning.tensors import expand, squared_norm, take
+from gnclightning.tensors import expand, inner, squared_norm, take
 
 _AVERAGED = 8
 """Denoised images that make the posterior mean: one of each flipped and turned version."""
 
 
-@dataclass(frozen=True)
-class Alpha:
-    """Regularisation weight alpha_t = scale (nu_t / gamma_t)^power + growth nu_t^2, per image.
-
-    Attributes:
-        sde: gives nu_t and gamma_t.
-        scale: (B,) or (1,).
-        power: 0 constant; 1 the paper's rule (Section 4.2).
-        growth: 0 for the paper's rules; or one for each of `scale`.
-    """
-
-    sde: SDE
-    scale: Tensor
-    power: float = 0.0
-    growth: float | Tensor = 0.0
-
-    def __call__(self, t: Tensor) -> Tensor:
-        """alpha_t, t (B,) -> (B,) float64."""
-        value = self.scale.expand(len(t))
-        if self.power != 0:
-            value = value * self.sde.noise_to_signal(t.double()) ** self.power
-        if isinstance(self.growth, Tensor) or self.growth != 0:
-            value = value + self.growth * self.sde.std(t.double()) ** 2
-        return value
-
-    def select(self, index: Tensor) -> "Alpha":
-        """The weights of the images `index`."""
-        if len(self.scale) == 1:
-            return self
-        growth = self.growth[index] if isinstance(self.growth, Tensor) else self.growth
-        return replace(self, scale=self.scale[index], growth=growth)
-
-    def scaled(self, factor: Tensor) -> "Alpha":
-        """The weights times a factor for each image, (B,) float64."""
-        return replace(self, scale=self.scale * factor, growth=self.growth * factor)
-
-    @classmethod
-    def constant(cls, sde: SDE, value: float) -> "Alpha":
-        """alpha_t = value."""
-        return cls(sde, torch.tensor([value], dtype=torch.float64))
-
-    @classmethod
-    def noise_scale(cls, sde: SDE, value: float) -> "Alpha":
-        """alpha_t = value * nu_t / gamma_t, the paper's rule."""
-        return cls(sde, torch.tensor([value], dtype=torch.float64), power=1.0)
-
-    @classmethod
-    def from_noise_level(
-        cls, sde: SDE, sigma_y: Tensor, t_min: float, gain: float, factor: float = 0.5
-    ) -> "Alpha":
-        """alpha_t = factor (sigma_y^2 + gain (nu_t^2 - nu_tmin^2)) per image.
-
-        Maximum a posteriori estimation under noise of standard deviation sigma_y (B,) asks for
-        factor 1 at t_min. At larger t the image holds noise of level nu_t, which A carries into the
-        measurements with the variance gain nu_t^2: they are worth so much less. alpha_t / nu_t^2,
-        the curvature of the regulariser, is then at least factor gain (1 - nu_tmin^2 / nu_t^2),
-        however exact the measurements are, and directions that A hardly sees follow the smoothing.
-
-        Args:
-            sde: gives nu_t.
-            sigma_y: standard deviations (B,).
-            t_min: f = F(., t_min).
-            gain: in units of A*A, see `LinearOperator.mean_gain`.
-            factor: alpha_tmin in units of sigma_y^2.
-        """
-        smallest = float(sde.std(torch.tensor(t_min, dtype=torch.float64))) ** 2
-        scale = factor * (sigma_y.double() ** 2 - gain * smallest)
-        return cls(sde, scale, growth=factor * gain)
-
-
 class GraduatedObjective:
     """F(., t) for one measurement per image; implements `problem.Problem`.
+
+    Of a prior without an energy only grad R(., t_min) = -score is known. R, here 0 at x_1, is then
+    integrated along each move, R(x + s d) - R(x) = -int_0^s <score(x + r d), d> dr, by Simpson's
+    rule: as the scores at both ends are gradients that are needed anyway, for one score more.
 
     Args:
         operator: A.
         y: measurements (B, ...).
-        prior: R(., t) and its gradient.
+        prior: R(., t) and its gradient, or this gradient alone.
         alpha: regularisation weight.
         t_min: f = F(., t_min).
         damping: kappa in rho_t = kappa alpha_t c_t, the curvature of alpha_t R that the
@@ -111,7 +46,7 @@ class GraduatedObjective:
         self,
         operator: LinearOperator,
         y: Tensor,
-        prior: EnergyPrior,
+        prior: Prior,
         alpha: Alpha,
         t_min: float,
         damping: float = 2.0,
@@ -136,6 +71,16 @@ class GraduatedObjective:
         self.damping = damping
         self.cg_steps = cg_steps
         self.sigma_y = sigma_y
+
+    @property
+    def integrated(self) -> bool:
+        """Whether the prior has no energy."""
+        return not isinstance(self.prior, EnergyPrior)
+
+    @property
+    def move_cost(self) -> int:
+        """One at the new iterate; half way to it another one if R is integrated."""
+        return 2 if self.integrated else 1
 
     @property
     def preconditioner_cost(self) -> int:
@@ -165,13 +110,14 @@ class GraduatedObjective:
         return self._point(x, residual, self.operator.adjoint(residual))
 
     def move(self, point: Point, ray: Ray, step: Tensor) -> Point:
-        """Evaluate f and grad f at x + step d; the data term is moved, not projected again."""
+        """F and grad f at x + step d; the data term is moved, not projected again."""
         s = expand(step, point.x)
-        return self._point(
+        moved = self._point(
             point.x + s * ray.direction,
             point.residual + expand(step, point.residual) * ray.image,
             point.data_gradient + s * ray.normal,
         )
+        return self._integrate(point, ray, step, moved) if self.integrated else moved
 
     def gradient(self, point: Point, t: Tensor) -> Tensor:
         """Grad F(x,t) = A*(Ax-y) + alpha_t grad R(x,t), eq. 12 without its factor -t."""
@@ -262,11 +208,26 @@ class GraduatedObjective:
         normal = gradient - residual - expand(rho, solution) * solution
         return Ray(-solution, -image, -normal)
 
-    def _point(self, x: Tensor, residual: Tensor, data_gradient: Tensor) -> Point:
+    def _integrate(self, point: Point, ray: Ray, step: Tensor, moved: Point) -> Point:
+        """`moved` with the regulariser that the slopes on the way from `point` give it."""
+        t = self._last_times(point.x)
+        middle = point.x + expand(step / 2, point.x) * ray.direction
+        half_way = -self.alpha(t) * inner(self.prior.score(middle, t.to(middle)), ray.direction)
+        first, last = (inner(p.gradient - p.data_gradient, ray.direction) for p in (point, moved))
+        change = simpson(step, first, half_way, last)
+        return replace(moved, regulariser=point.regulariser + change.value, error=change.error)
+
+    def _last_times(self, x: Tensor) -> Tensor:
         # Rounded to the image's float32, t_min would be another time for alpha.
-        t = torch.full((len(x),), self.t_min, dtype=torch.float64, device=x.device)
-        weight = self.alpha(t)
-        energy, score = self.prior.energy_and_score(x, t.to(x))
+        return torch.full((len(x),), self.t_min, dtype=torch.float64, device=x.device)
+
+    def _point(self, x: Tensor, residual: Tensor, data_gradient: Tensor) -> Point:
+        t = self._last_times(x)
+        weight, none = self.alpha(t), torch.zeros_like(t)
+        if isinstance(self.prior, EnergyPrior):
+            energy, score = self.prior.energy_and_score(x, t.to(x))
+        else:
+            energy, score = none, self.prior.score(x, t.to(x))
         return Point(
             x=x,
             residual=residual,
@@ -274,6 +235,7 @@ class GraduatedObjective:
             gradient=data_gradient - expand(weight, score) * score,
             fidelity=0.5 * squared_norm(residual),
             regulariser=weight * energy.double(),
+            error=none,
         )
 
 

@@ -94,7 +94,9 @@ class Point(Batch):
         data_gradient: A* (A x - y), like `x`; shared by f and every F(., t).
         gradient: grad f(x), like `x`.
         fidelity: 1/2 |A x - y|^2, (B,).
-        regulariser: alpha_tmin R(x, t_min), (B,).
+        regulariser: alpha_tmin R(x, t_min), (B,); up to a constant where f is integrated.
+        error: estimated error of the change of f by the move that led here, (B,); 0 where f is
+            evaluated, and at a start.
     """
 
     x: Tensor
@@ -103,6 +105,7 @@ class Point(Batch):
     gradient: Tensor
     fidelity: Tensor
     regulariser: Tensor
+    error: Tensor
 
     @property
     def value(self) -> Tensor:
@@ -132,11 +135,24 @@ class Ray(Batch):
 class Problem(Protocol):
     """A linear inverse problem with a graduated prior, for a batch of images.
 
-    Every method's cost is stated in prior evaluations (one forward and one backward pass) and in
-    applications of A and A*.
+    Every method's cost is stated in prior evaluations (one forward and one backward pass, without
+    an energy only the former) and in applications of A and A*.
     """
 
     t_min: float
+
+    @property
+    def integrated(self) -> bool:
+        """Whether f is integrated from its gradient along the moves, for want of an energy.
+
+        Values can then be compared only if moves lead from one to the other.
+        """
+        ...
+
+    @property
+    def move_cost(self) -> int:
+        """Prior evaluations in one `move`."""
+        ...
 
     def evaluate(self, x: Tensor) -> Point:
         """Evaluate f and grad f at x: one prior evaluation, one A, one A*."""
@@ -164,7 +180,7 @@ class Problem(Protocol):
         ...
 
     def move(self, point: Point, ray: Ray, step: Tensor) -> Point:
-        """Evaluate f and grad f at x + step d, step (B,): one prior evaluation."""
+        """F and grad f at x + step d, step (B,): `move_cost` prior evaluations."""
         ...
 
     def select(self, index: Tensor) -> "Problem":

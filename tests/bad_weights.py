@@ -50,12 +50,14 @@ def _pickled(path: Path) -> None:
     torch.save({"state_dict": _parts(tiny_prior(path))[0]}, path)
 
 
-def _weights(what: str, write: Callable[[Path], object], *says: str) -> Case:
+def _weights(
+    what: str, write: Callable[[Path], object], *says: str, more: tuple[str, ...] = ()
+) -> Case:
     """Weights to reconstruct with."""
 
     def plant(folder: Path) -> list[str]:
         write(folder / FILE)
-        return reconstruction(*_PHANTOMS)
+        return reconstruction(*_PHANTOMS, *more)
 
     return Case(f"weights: {what}", plant, cli.reconstruct, (FILE, *says))
 
@@ -139,9 +141,11 @@ WEIGHTS = [
         "use other weights",
     ),
     _weights(
-        "a score, which has no energy",
+        "a score, for a method that needs an energy",
         lambda path: tiny_prior(path, kind=NetworkScore),
-        "train one with prior.parametrisation=energy",
+        "expected a prior with an energy for nmapg",
+        "leave nmapg out of methods",
+        more=("methods=[nmapg]",),
     ),
     _weights(
         "for images of another size",

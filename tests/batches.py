@@ -52,6 +52,7 @@ def result(*names: str, iterations: int = 2, psnr: float = 30.0) -> BatchResult:
         lipschitz=torch.nan * ones,
         certified_t=ones,
         failures=ones.long(),
+        integration_error=torch.nan * ones,
         gradient_like=ones < 0,
     )
     return BatchResult(

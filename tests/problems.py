@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor
 
-from gnclightning.objectives import Alpha, GraduatedObjective
+from gnclightning.alpha import Alpha
+from gnclightning.objectives import GraduatedObjective
 from gnclightning.operators import Matrix
-from gnclightning.priors import GaussianMixture
+from gnclightning.priors import GaussianMixture, Prior
 from gnclightning.sde import SDE, VPSDE
 from gnclightning.solvers import (
     Armijo,
@@ -37,30 +38,34 @@ class CountedMatrix(Matrix):
         return super()._rmatvec(y)
 
 
-class Counting:
-    """A prior that counts evaluations per image."""
+class ScoreOnly:
+    """The score of a prior, without its energy; counts evaluations per image."""
 
-    def __init__(self, prior: GaussianMixture):
+    def __init__(self, prior: Prior):
         self.prior = prior
         self.evaluations = 0
-
-    def energy(self, x, t):
-        self.evaluations += len(x)
-        return self.prior.energy(x, t)
 
     def score(self, x, t):
         self.evaluations += len(x)
         return self.prior.score(x, t)
-
-    def energy_and_score(self, x, t):
-        self.evaluations += len(x)
-        return self.prior.energy_and_score(x, t)
 
     def curvature(self, t):
         return self.prior.curvature(t)
 
     def mean_scale(self, t):
         return self.prior.mean_scale(t)
+
+
+class Counting(ScoreOnly):
+    """A prior with its energy, likewise."""
+
+    def energy(self, x, t):
+        self.evaluations += len(x)
+        return self.prior.energy(x, t)
+
+    def energy_and_score(self, x, t):
+        self.evaluations += len(x)
+        return self.prior.energy_and_score(x, t)
 
 
 def random(*shape: int, seed: int) -> Tensor:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from gnclightning.alpha import Alpha
 from gnclightning.diagnostics import (
     asymmetry,
     check_gradient,
@@ -14,11 +15,11 @@ from gnclightning.diagnostics import (
     gradient_mismatch,
 )
 from gnclightning.errors import UserError
-from gnclightning.objectives import Alpha, GraduatedObjective
+from gnclightning.objectives import GraduatedObjective
 from gnclightning.operators import ParallelBeam2D, Radon
 from gnclightning.priors import Form, GaussianMixture, NetworkEnergy, NetworkScore
 from gnclightning.sde import VPSDE
-from problems import gaussian_prior, mixture_prior, problem, random, start
+from problems import Counting, gaussian_prior, mixture_prior, problem, random, start
 from run_folders import tiny_network
 
 SDE = VPSDE()
@@ -77,10 +78,7 @@ class TestGradientTest:
     def test_a_score_that_is_not_the_gradient_is_found(self):
         objective, x = problem(), start()
 
-        class Scaled:
-            def __init__(self, prior):
-                self.prior = prior
-
+        class Scaled(Counting):
             def energy_and_score(self, x, t):
                 energy, score = self.prior.energy_and_score(x, t)
                 return energy, score / 1.02

@@ -6,7 +6,8 @@ import h5py
 import pytest
 import torch
 
-from gnclightning.objectives import Alpha, GraduatedObjective
+from gnclightning.alpha import Alpha
+from gnclightning.objectives import GraduatedObjective
 from gnclightning.operators import Matrix
 from gnclightning.reconstruction.discrepancy import (
     LARGEST,

@@ -74,6 +74,16 @@ def test_a_step_of_zero_is_left_out_of_a_logarithmic_axis():
     np.testing.assert_array_equal(np.isnan(panel.lines[0].get_ydata()), [False, True, False])
 
 
+def test_an_objective_known_up_to_a_constant_is_shown_above_the_least_of_each_image():
+    """As f is that is integrated from a score."""
+    _, _, figure = figures.draw([traced("a", [2.0, -0.5, -1.0]), traced("b", [3.0, 1.0])]).values()
+    panel = next(p for p in figure.axes if p.get_ylabel() == "objective f above its least")
+    first, second = (line.get_ydata() for line in panel.lines[:2])
+    np.testing.assert_allclose(first, [6.0, 1.0, math.nan])
+    np.testing.assert_allclose(second, [4.0, math.nan, math.nan])
+    assert panel.get_yscale() == "log"
+
+
 def test_a_panel_without_values_says_why():
     (_, _, figure) = figures.draw([traced("a", [0.0, 0.0])]).values()
     texts = {p.get_ylabel(): [t.get_text() for t in p.texts] for p in figure.axes}

@@ -3,10 +3,11 @@
 import pytest
 import torch
 
+from gnclightning.alpha import Alpha
 from gnclightning.errors import UserError
-from gnclightning.objectives import Alpha, GraduatedObjective
+from gnclightning.objectives import GraduatedObjective
 from gnclightning.operators import ParallelBeam2D, Radon
-from gnclightning.priors import ScaledPrior
+from gnclightning.priors import ScaledEnergy
 from gnclightning.sde import VPSDE
 from gnclightning.symmetries import order, original, version
 from gnclightning.tensors import expand, inner, norm
@@ -82,7 +83,7 @@ def test_the_posterior_mean_of_a_gaussian_is_exact(of_scaled_images):
     gamma, nu, mean, variance = sde.mean_scale(t), sde.std(t), 0.5, 1.0
     noisy = x
     if of_scaled_images:
-        objective.prior, noisy = ScaledPrior(objective.prior, sde), gamma * x
+        objective.prior, noisy = ScaledEnergy(objective.prior, sde), gamma * x
     gain = gamma * variance / (gamma**2 * variance + nu**2)
     expected = mean + gain * (noisy - gamma * mean)
     torch.testing.assert_close(objective.posterior_mean(objective.evaluate(x)), expected)
@@ -96,7 +97,7 @@ def test_steps_lead_to_the_posterior_mean_of_a_gaussian_given_y(t_min, of_scaled
     sigma = torch.linspace(0.5, 2.0, len(x)).double()
     prior, sde = base.prior, base.alpha.sde
     if of_scaled_images:
-        prior = ScaledPrior(prior, sde)
+        prior = ScaledEnergy(prior, sde)
     alpha = Alpha.constant(sde, 0.3)
     objective = GraduatedObjective(base.operator, base.y, prior, alpha, t_min, sigma_y=sigma)
     columns = base.operator(torch.eye(6).double())  # rows are the columns of A
@@ -241,7 +242,7 @@ def test_moved_residuals_do_not_drift_in_float32():
     """After 400 moves without a projection, A x - y and A*(A x - y) are those of a fresh start."""
     operator = Radon(ParallelBeam2D.for_image(32, 20))
     truth = random(2, 1, 32, 32, seed=1).float()
-    prior = Flat()
+    prior = WeightedPrior(torch.zeros(()))  # one that knows nothing
     alpha = Alpha.constant(VPSDE(), 1.0)
     objective = GraduatedObjective(operator, operator(truth), prior, alpha, T_MIN)
     point = objective.evaluate(torch.zeros_like(truth))
@@ -253,13 +254,6 @@ def test_moved_residuals_do_not_drift_in_float32():
     assert (norm(point.residual - fresh.residual) < 3e-6 * scale).all()
     drift = norm(point.data_gradient - fresh.data_gradient)
     assert (drift < 3e-6 * operator.norm() * scale).all()
-
-
-class Flat:
-    """A prior that knows nothing."""
-
-    def energy_and_score(self, x, t):
-        return torch.zeros(len(x), dtype=torch.float64), torch.zeros_like(x)
 
 
 def test_select_is_the_objective_of_those_images():

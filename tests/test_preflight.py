@@ -189,7 +189,7 @@ class TestBeforeARun:
 def a_probe(image_bytes: int, brightest: float = 1.0) -> Probe:
     none = torch.zeros(1)
     mismatch = GradientMismatch(none, none)
-    return Probe(1.0, 0.0, mismatch, torch.tensor([brightest]), 0.1, image_bytes, 1000)
+    return Probe(1.0, 0.0, mismatch, torch.tensor([brightest]), 0.1, 2, image_bytes, 1000)
 
 
 def test_memory(monkeypatch):

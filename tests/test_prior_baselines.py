@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from gnclightning.alpha import Alpha
 from gnclightning.baselines import (
     Denoiser,
     dds,
@@ -14,7 +15,7 @@ from gnclightning.baselines import (
     tikhonov,
 )
 from gnclightning.errors import UserError
-from gnclightning.objectives import Alpha, GraduatedObjective
+from gnclightning.objectives import GraduatedObjective
 from gnclightning.operators import Matrix
 from gnclightning.priors import GaussianMixture
 from gnclightning.sde import VPSDE

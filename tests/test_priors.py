@@ -11,7 +11,7 @@ from gnclightning.priors import (
     NetworkEnergy,
     NetworkScore,
     PriorMetadata,
-    ScaledPrior,
+    ScaledEnergy,
 )
 from gnclightning.sde import VESDE, VPSDE, ExponentialVESDE
 from tiny_priors import TINY, mixture, tiny_network
@@ -92,7 +92,7 @@ def test_mixture_rejects_inconsistent_shapes():
 
 def test_scaled_prior_obeys_the_chain_rule():
     sde = VPSDE()
-    prior = ScaledPrior(mixture(sde), sde)
+    prior = ScaledEnergy(mixture(sde), sde)
     x = torch.randn(5, 3, dtype=torch.float64)
     t = torch.linspace(0.05, 1, 5, dtype=torch.float64)
     energy, score = prior.energy_and_score(x, t)
@@ -172,7 +172,7 @@ def test_curvature_is_that_of_a_noise_prediction(of_scaled_images):
 
     prior = Linear(sde, tiny_network())
     if of_scaled_images:
-        prior = ScaledPrior(prior, sde)
+        prior = ScaledEnergy(prior, sde)
     t = torch.tensor([0.01, 0.7], dtype=torch.float64)
     d = torch.randn(2, 1, 4, 4, dtype=torch.float64)
     second = 2 * (prior.energy(d, t) - prior.energy(0 * d, t))

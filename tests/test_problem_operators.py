@@ -3,9 +3,10 @@
 import pytest
 import torch
 
+from gnclightning.alpha import Alpha
 from gnclightning.config import load_reconstruct_config
 from gnclightning.errors import UserError
-from gnclightning.objectives import Alpha, GraduatedObjective
+from gnclightning.objectives import GraduatedObjective
 from gnclightning.operators import (
     LinearOperator,
     add_noise,

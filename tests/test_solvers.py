@@ -21,7 +21,7 @@ from gnclightning.solvers import (
     solve,
 )
 from gnclightning.tensors import inner, norm
-from problems import T_MIN, C, problem, solvers, start
+from problems import T_MIN, C, Counting, problem, solvers, start
 
 NAMES = list(solvers())
 ARMIJO = [n for n in NAMES if n != "constant"]
@@ -239,11 +239,12 @@ def test_at_t_min_an_iteration_costs_one_prior_evaluation():
     assert objective.prior.evaluations - before == record.trials.sum()
 
 
-class Poisoned:
+class Poisoned(Counting):
     """A prior whose energy or score is NaN for images whose first entry exceeds a bound."""
 
     def __init__(self, prior, bound: float, what: str):
-        self.prior, self.bound, self.what = prior, bound, what
+        super().__init__(prior)
+        self.bound, self.what = bound, what
 
     def energy_and_score(self, x, t):
         energy, score = self.prior.energy_and_score(x, t)
@@ -251,15 +252,6 @@ class Poisoned:
         if self.what == "energy":
             return torch.where(bad, torch.nan, energy), score
         return energy, torch.where(bad[:, None], torch.nan, score)
-
-    def score(self, x, t):
-        return self.prior.score(x, t)
-
-    def curvature(self, t):
-        return self.prior.curvature(t)
-
-    def mean_scale(self, t):
-        return self.prior.mean_scale(t)
 
 
 @pytest.mark.parametrize("what", ["energy", "score"])
@@ -290,17 +282,13 @@ def test_steps_into_nan_are_refused(what):
 def test_a_failed_search_leaves_the_image_unchanged_and_says_so():
     """An energy that grows at every evaluation: no trial can ever be accepted."""
 
-    class Growing:
-        def __init__(self, prior):
-            self.prior, self.offset = prior, 0.0
+    class Growing(Counting):
+        offset = 0.0
 
         def energy_and_score(self, x, t):
             energy, score = self.prior.energy_and_score(x, t)
             self.offset += 1e9
             return energy + self.offset, score
-
-        def score(self, x, t):
-            return self.prior.score(x, t)
 
     objective, x = problem(), start()
     objective.prior = Growing(objective.prior)

@@ -12,9 +12,10 @@ from wandb.errors import AuthenticationError
 
 from dicom_trees import write_series
 from gnclightning import cli
+from gnclightning.alpha import Alpha
 from gnclightning.data.ellipses import phantoms
 from gnclightning.networks import UNet, UNetConfig
-from gnclightning.objectives import Alpha, GraduatedObjective
+from gnclightning.objectives import GraduatedObjective
 from gnclightning.operators import ParallelBeam2D, Radon, add_noise
 from gnclightning.priors import Form, NetworkEnergy, NetworkScore, from_pretrained
 from gnclightning.sde import VPSDE

@@ -4,11 +4,12 @@ import pytest
 import torch
 
 from gnclightning import metrics
+from gnclightning.alpha import Alpha
 from gnclightning.baselines import total_variation
 from gnclightning.data.ellipses import phantoms
 from gnclightning.diagnostics import gradient_mismatch
 from gnclightning.errors import UserError
-from gnclightning.objectives import Alpha, GraduatedObjective
+from gnclightning.objectives import GraduatedObjective
 from gnclightning.operators import (
     Matrix,
     ParallelBeam2D,

@@ -9,8 +9,9 @@ import torch
 from published import Published
 from torch import Tensor
 
+from gnclightning.alpha import Alpha
 from gnclightning.data.ellipses import phantoms
-from gnclightning.objectives import Alpha, GraduatedObjective
+from gnclightning.objectives import GraduatedObjective
 from gnclightning.operators import ParallelBeam2D, Radon, add_noise
 from gnclightning.priors import NetworkEnergy, from_pretrained
 from gnclightning.solvers import (

@@ -51,6 +51,7 @@ def nonmonotone_apg(
         memory: eta, weight of the past in the average; 0 is monotone.
         trials: most steps tried in one backtracking; the last one is taken if it lowers f.
     """
+    assert not problem.integrated, "f is compared at points that no move connects"
     x = problem.evaluate(start)
     previous, z = x, x
     average, weight = x.value, torch.ones_like(x.value)

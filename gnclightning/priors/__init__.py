@@ -1,6 +1,6 @@
 """Priors: scores and energies of the diffused image distribution."""
 
-from gnclightning.priors.base import EnergyPrior, Prior, ScaledPrior
+from gnclightning.priors.base import EnergyPrior, Prior, ScaledEnergy, ScaledPrior
 from gnclightning.priors.gaussian_mixture import GaussianMixture
 from gnclightning.priors.metadata import PIXEL_SIZES, RANGE, VALIDATION, PriorMetadata
 from gnclightning.priors.network import Form, NetworkEnergy, NetworkPrior, NetworkScore
@@ -19,6 +19,7 @@ __all__ = [
     "NetworkScore",
     "Prior",
     "PriorMetadata",
+    "ScaledEnergy",
     "ScaledPrior",
     "from_pretrained",
     "save_pretrained",

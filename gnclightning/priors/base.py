@@ -25,19 +25,6 @@ class Prior(Protocol):
         """(B, ...), (B,) -> (B, ...)."""
         ...
 
-
-@runtime_checkable
-class EnergyPrior(Prior, Protocol):
-    """A prior whose energy can be evaluated, so that a line search is possible."""
-
-    def energy(self, x: Tensor, t: Tensor) -> Tensor:
-        """(B, ...), (B,) -> (B,) in float64."""
-        ...
-
-    def energy_and_score(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """Both at the cost of one forward and one backward pass."""
-        ...
-
     def curvature(self, t: Tensor) -> Tensor:
         """Curvature of the energy that the noise gives it, (B,) -> (B,); 1/nu_t^2 for -log p_t.
 
@@ -50,14 +37,27 @@ class EnergyPrior(Prior, Protocol):
         ...
 
 
+@runtime_checkable
+class EnergyPrior(Prior, Protocol):
+    """A prior whose energy can be evaluated, so that a line search needs no integrals."""
+
+    def energy(self, x: Tensor, t: Tensor) -> Tensor:
+        """(B, ...), (B,) -> (B,) in float64."""
+        ...
+
+    def energy_and_score(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Both at the cost of one forward and one backward pass."""
+        ...
+
+
 class ScaledPrior:
-    """R(x,t) = -log p_t(gamma_t x), the Gaussian homotopy of the theory.
+    """The score of R(x,t) = -log p_t(gamma_t x), the Gaussian homotopy of the theory.
 
     The published experiments evaluate -log p_t(x) instead, which pulls to N(0,I) at t = 1. For a
     variance-preserving SDE the two differ by the mean scale gamma_t, close to 1 for small t.
     """
 
-    def __init__(self, prior: EnergyPrior, sde: SDE):
+    def __init__(self, prior: Prior, sde: SDE):
         self._prior = prior
         self._sde = sde
 
@@ -66,16 +66,6 @@ class ScaledPrior:
         gamma = expand(self._sde.mean_scale(t), x)
         return gamma * self._prior.score(gamma * x, t)
 
-    def energy(self, x: Tensor, t: Tensor) -> Tensor:
-        """-log p_t(gamma_t x) + const, (B,)."""
-        return self._prior.energy(expand(self._sde.mean_scale(t), x) * x, t)
-
-    def energy_and_score(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """Both, from one evaluation of the underlying prior."""
-        gamma = expand(self._sde.mean_scale(t), x)
-        energy, score = self._prior.energy_and_score(gamma * x, t)
-        return energy, gamma * score
-
     def curvature(self, t: Tensor) -> Tensor:
         """The chain rule brings a factor gamma_t^2."""
         return self._sde.mean_scale(t) ** 2 * self._prior.curvature(t)
@@ -83,6 +73,24 @@ class ScaledPrior:
     def mean_scale(self, t: Tensor) -> Tensor:
         """1: gamma_t x, not x, is the noisy image."""
         return torch.ones_like(t)
+
+
+class ScaledEnergy(ScaledPrior):
+    """R(x,t) = -log p_t(gamma_t x) itself, of a prior with an energy."""
+
+    def __init__(self, prior: EnergyPrior, sde: SDE):
+        super().__init__(prior, sde)
+        self._energy = prior
+
+    def energy(self, x: Tensor, t: Tensor) -> Tensor:
+        """-log p_t(gamma_t x) + const, (B,)."""
+        return self._energy.energy(expand(self._sde.mean_scale(t), x) * x, t)
+
+    def energy_and_score(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Both, from one evaluation of the underlying prior."""
+        gamma = expand(self._sde.mean_scale(t), x)
+        energy, score = self._energy.energy_and_score(gamma * x, t)
+        return energy, gamma * score
 
 
 def differentiable_copy(x: Tensor) -> Tensor:

@@ -71,8 +71,8 @@ def _purpose(is_energy: bool) -> str:
             "gnclightning, which certify their convergence (arXiv 2404.18699)."
         )
     return (
-        "The score of CT images with noise, for gnclightning (arXiv 2404.18699). An energy starts\n"
-        "from it or learns from it; reconstructions need that energy."
+        "The score of CT images with noise, for gnclightning (arXiv 2404.18699). It regularises\n"
+        "reconstructions, by solvers that integrate it; an energy starts from it or learns from it."
     )
 
 
@@ -136,9 +136,9 @@ def _use(is_energy: bool) -> str:
     ]
     if is_energy:
         lines.append("energy, score = prior.energy_and_score(x, t)  # (B, 1, rows, columns), (B,)")
-        lines.append('found = gnclightning.reconstruct(sinogram, geometry, prior="FOLDER")')
     else:
         lines.append("score = prior.score(x, t)  # (B, 1, rows, columns), (B,)")
+    lines.append('found = gnclightning.reconstruct(sinogram, geometry, prior="FOLDER")')
     return "\n".join(["```python", *lines, "```"])
 
 
@@ -153,7 +153,9 @@ def _limits(metadata: PriorMetadata, is_energy: bool) -> str:
         "For research, not for diagnosis.",
     ]
     if not is_energy:
-        limits.append("Solvers refuse it: it has no energy, which line searches need.")
+        limits.append(
+            "It has no energy: what a certificate says holds as far as the score is a gradient."
+        )
     return "\n".join(f"- {limit}" for limit in limits)
 
 

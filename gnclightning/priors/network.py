@@ -3,6 +3,7 @@
 All share the *noise prediction* h(x,t) = a x + b F(c x, nu_t/gamma_t, c nu_t) of a network F.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -63,7 +64,7 @@ def coefficients(sde: SDE, form: Form, t: Tensor) -> Coefficients:
     return Coefficients(nu / total**2 / scale, gamma / total / scale, 1 / total)
 
 
-class NetworkPrior(nn.Module):
+class NetworkPrior(nn.Module, ABC):
     """Base of the two parametrisations.
 
     Args:
@@ -80,6 +81,18 @@ class NetworkPrior(nn.Module):
         self.sde = sde
         self.network = network
         self.form = form
+
+    @abstractmethod
+    def score(self, x: Tensor, t: Tensor) -> Tensor:
+        """See `Prior`; (B, C, H, W), (B,) -> (B, C, H, W)."""
+
+    def curvature(self, t: Tensor) -> Tensor:
+        """See `Prior`; (B,) -> (B,)."""
+        return 1 / self.sde.std(t) ** 2
+
+    def mean_scale(self, t: Tensor) -> Tensor:
+        """See `Prior`; (B,) -> (B,)."""
+        return self.sde.mean_scale(t)
 
     def noise_prediction(self, x: Tensor, t: Tensor) -> Tensor:
         """h(x,t), near (x - gamma_t x_0)/nu_t in a trained prior; (B, C, H, W), (B,)."""
@@ -110,14 +123,6 @@ class NetworkEnergy(NetworkPrior):
     def energy(self, x: Tensor, t: Tensor) -> Tensor:
         """(B, C, H, W), (B,) -> (B,), summed in float64."""
         return 0.5 * squared_norm(self.noise_prediction(x, t))
-
-    def curvature(self, t: Tensor) -> Tensor:
-        """See `EnergyPrior`; (B,) -> (B,)."""
-        return 1 / self.sde.std(t) ** 2
-
-    def mean_scale(self, t: Tensor) -> Tensor:
-        """See `EnergyPrior`; (B,) -> (B,)."""
-        return self.sde.mean_scale(t)
 
     def score(self, x: Tensor, t: Tensor) -> Tensor:
         """-d energy / d x; differentiable by the parameters where gradients are enabled."""

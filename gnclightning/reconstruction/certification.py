@@ -11,6 +11,9 @@ from gnclightning.diagnostics import Inspection
 from gnclightning.reconstruction.records import BatchResult, MethodResult
 from gnclightning.solvers import Certificate
 
+_OF_A_GRADIENT = 1e-3
+"""Asymmetry of a score that float32 explains; that of an energy in float32 is some 1e-7."""
+
 T = TypeVar("T", Certificate, Inspection)
 
 
@@ -29,6 +32,11 @@ def by_method(results: Sequence[BatchResult]) -> dict[str, Certificate]:
     return _joined(results, lambda part: part.certificate)
 
 
+def inspections(results: Sequence[BatchResult]) -> dict[str, Inspection]:
+    """The joined inspection of the prior of each method that was asked for one."""
+    return _joined(results, lambda part: part.inspection)
+
+
 def _joined(
     results: Sequence[BatchResult], choose: Callable[[MethodResult], T | None]
 ) -> dict[str, T]:
@@ -40,21 +48,39 @@ def _joined(
     return found
 
 
+def verdicts(results: Sequence[BatchResult]) -> dict[str, str]:
+    """What the certificate of each iterative method says."""
+    looked = inspections(results)
+    return {
+        method: verdict(certificate, looked.get(method))
+        for method, certificate in by_method(results).items()
+    }
+
+
 def report(results: Sequence[BatchResult]) -> dict[str, Any]:
     """The content of `certificate.json`: by method, a verdict and the numbers of each image."""
     names = [name for result in results for name in result.batch.names]
-    inspections = _joined(results, lambda part: part.inspection)
-    found: dict[str, Any] = {}
+    looked = inspections(results)
+    found, said = dict[str, Any](), verdicts(results)
     for method, certificate in by_method(results).items():
         rows = [{"image": name} for name in names]
-        for part in (certificate, inspections.get(method)):
+        for part in (certificate, looked.get(method)):
             rows = [row | more for row, more in zip(rows, _rows(part, len(rows)), strict=True)]
-        found[method] = {"verdict": verdict(certificate), "images": rows}
+        found[method] = {"verdict": said[method], "images": rows}
     return found
 
 
-def verdict(certificate: Certificate) -> str:
-    """What the certificate says, in one sentence."""
+def verdict(certificate: Certificate, inspection: Inspection | None = None) -> str:
+    """What the certificate says, in one sentence.
+
+    Args:
+        certificate: of all images.
+        inspection: of the prior, at their last iterates.
+    """
+    return _steps(certificate) + _integrals(certificate, inspection)
+
+
+def _steps(certificate: Certificate) -> str:
     runs = len(certificate.gradient_like)
     good = int(certificate.gradient_like.sum())
     fallen = float(certificate.relative_stationarity.max())
@@ -71,6 +97,23 @@ def verdict(certificate: Certificate) -> str:
         f"{good} of {runs} runs gradient-like: directions descended in "
         f"{_percent(certificate.descent_share)} of the iterations, {steps}, "
         f"{int(certificate.failures.sum())} searches failed; {stationary}"
+    )
+
+
+def _integrals(certificate: Certificate, inspection: Inspection | None) -> str:
+    """What is to be known of f where it was integrated from a score."""
+    if bool(certificate.integration_error.isnan().all()):
+        return ""
+    error = float(certificate.integration_error.nan_to_num().max())
+    text = f"; f was integrated from the score, each change to within {100 * error:.2g} %"
+    if inspection is None:
+        return text
+    asymmetry = float(inspection.asymmetry.max())
+    if asymmetry <= _OF_A_GRADIENT:
+        return f"{text}, and the score looks like a gradient (asymmetry {asymmetry:.1g})"
+    return (
+        f"{text}, but the score is no gradient (asymmetry {asymmetry:.2g}): such values depend on "
+        "the path, and there need be no f that the steps descend on"
     )
 
 

@@ -8,7 +8,6 @@ from gnclightning.errors import UserError
 from gnclightning.priors import (
     PIXEL_SIZES,
     RANGE,
-    NetworkEnergy,
     NetworkPrior,
     PriorMetadata,
 )
@@ -25,8 +24,8 @@ _PIXEL_TOLERANCE = 1.05
 
 def check_prior(
     prior: NetworkPrior, metadata: PriorMetadata, path: str, shape: tuple[int, int]
-) -> NetworkEnergy:
-    """The prior, if it has an energy and was trained on images such as these.
+) -> None:
+    """Raise `UserError` unless the prior was trained on images such as these.
 
     Args:
         prior: the prior.
@@ -35,13 +34,8 @@ def check_prior(
         shape: rows and columns of the images, whose values are in [0,1].
 
     Raises:
-        UserError: it has no energy, or expects images of another size, range or number of channels.
+        UserError: it expects images of another size, range or number of channels.
     """
-    if not isinstance(prior, NetworkEnergy):
-        raise UserError(
-            f"expected a prior with an energy, which line searches need, got {path} with the "
-            f"parametrisation {prior.parametrisation}: train one with prior.parametrisation=energy"
-        )
     check_size(metadata, path, shape)
     channels = prior.network.config.image_channels
     if channels != 1:
@@ -56,7 +50,6 @@ def check_prior(
             f"expected a prior of images in [0, 1], as the images of a run are, got {path} for "
             f"[{low:g}, {high:g}]: train on images scaled to [0, 1]"
         )
-    return prior
 
 
 def check_size(

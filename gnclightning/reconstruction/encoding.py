@@ -11,7 +11,7 @@ from typing import Any
 from safetensors.torch import load, save
 from torch import Tensor
 
-from gnclightning.diagnostics import Inspection
+from gnclightning.diagnostics import FullInspection, Inspection
 from gnclightning.reconstruction.records import (
     BatchResult,
     MeasuredBatch,
@@ -21,7 +21,7 @@ from gnclightning.reconstruction.records import (
 )
 from gnclightning.solvers import Certificate
 
-_KINDS = (BatchResult, MeasuredBatch, MethodResult, Certificate, Inspection)
+_KINDS = (BatchResult, MeasuredBatch, MethodResult, Certificate, Inspection, FullInspection)
 _ROWS = (MetricsRow, TraceRow)
 _BY_NAME: dict[str, Any] = {kind.__name__: kind for kind in (*_KINDS, *_ROWS)}
 _KIND, _TENSOR, _ROWS_OF, _TUPLE = "kind", "tensor", "rows_of", "tuple"

@@ -11,6 +11,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from gnclightning.reconstruction.curves import positive
 from gnclightning.reconstruction.figures_alpha import draw_alpha
 from gnclightning.reconstruction.figures_starts import draw_starts
 from gnclightning.reconstruction.folder import (
@@ -157,6 +158,8 @@ def _convergence(results: Sequence[BatchResult]) -> Figure:
     panels: list[Axes] = list(figure.subplots(2, 2, sharex=True).flat)
     for panel, (column, text, scale) in zip(panels, _CURVES, strict=True):
         curves = _curves(rows, column)
+        if column == "objective":
+            curves, text = positive(curves, text)
         if scale == "log":
             curves[~(curves > 0)] = np.nan  # a failed search has no step
         _plot(panel, curves, "no ground truth" if column == "psnr" else "no values to show")

@@ -15,6 +15,8 @@ from gnclightning.diagnostics import GradientMismatch, check_gradient
 from gnclightning.errors import UserError
 from gnclightning.memory import total_memory
 from gnclightning.operators import LinearOperator, dot_test
+from gnclightning.priors import EnergyPrior, Prior
+from gnclightning.priors.base import differentiable_copy
 from gnclightning.reconstruction.methods import GraduatedSolver, random_start
 from gnclightning.reconstruction.records import MeasuredBatch
 from gnclightning.solvers import Status
@@ -42,6 +44,7 @@ class Probe:
         gradient: of the gradient test.
         brightest: mean of the brightest patch of the direct reconstruction, (B,).
         step_seconds: time of one iteration of the solver.
+        step_evaluations: prior evaluations of one iteration with the first trial accepted.
         image_bytes: memory for one image of a batch.
         shared_bytes: memory for the operator and the prior.
     """
@@ -51,6 +54,7 @@ class Probe:
     gradient: GradientMismatch
     brightest: Tensor
     step_seconds: float
+    step_evaluations: int
     image_bytes: int
     shared_bytes: int
 
@@ -81,7 +85,7 @@ def probe(operator: LinearOperator, method: GraduatedSolver, first: MeasuredBatc
     objective, start = method.objective(first), method.start(first)
     # A direct start may fit exactly, where the data term has no gradient to compare.
     gradient = check_gradient(objective, random_start(first))
-    prior = _bytes_saved(lambda: objective.prior.energy_and_score(start, _times(start, method)))
+    prior = _bytes_saved(lambda: _gradient(objective.prior, start, _times(start, method)))
     state = method.solver.init(objective, start)
     seconds: list[float] = []
     for _ in range(2):  # the first one warms up
@@ -98,9 +102,18 @@ def probe(operator: LinearOperator, method: GraduatedSolver, first: MeasuredBatc
         gradient=gradient,
         brightest=_brightest(first.direct),
         step_seconds=seconds[-1] if seconds else 0.0,
+        step_evaluations=1 + objective.move_cost,
         image_bytes=(_PEAK * prior + held) // len(start),
         shared_bytes=sum(buffer.nbytes for buffer in operator.buffers()),
     )
+
+
+def _gradient(prior: Prior, x: Tensor, t: Tensor) -> object:
+    """What autograd keeps most for: an energy's gradient; or a score's, which is inspected."""
+    if isinstance(prior, EnergyPrior):
+        return prior.energy_and_score(x, t)
+    with torch.enable_grad():
+        return prior.score(differentiable_copy(x), t)
 
 
 def _times(x: Tensor, method: GraduatedSolver) -> Tensor:

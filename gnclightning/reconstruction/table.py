@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from gnclightning.reconstruction.certification import by_method, verdict
+from gnclightning.reconstruction.certification import verdicts
 from gnclightning.reconstruction.folder import METRICS
 from gnclightning.reconstruction.records import BatchResult, MetricsRow, label
 from gnclightning.reconstruction.runner import Observer
@@ -36,8 +36,8 @@ class FinalTable(Observer):
         """Print."""
         if results:
             self._console.print(_table([row for r in results for row in r.metrics]))
-        for method, certificate in by_method(results).items():
-            self._console.print(Text(f"{label(method)} certificate: {verdict(certificate)}."))
+        for method, verdict in verdicts(results).items():
+            self._console.print(Text(f"{label(method)} certificate: {verdict}."))
         # Never wrapped: a path is there to be copied.
         self._console.print(Text(f"run folder: {self._folder}"), soft_wrap=True)
 

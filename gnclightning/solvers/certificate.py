@@ -28,8 +28,8 @@ class Certificate(Batch):
         length_bound: largest |d| / |grad f|, its kappa_2: finite for (a).
         fallbacks: iterations whose direction the safeguard replaced by -grad f.
         armijo_share: share of accepted steps with f_new <= reference + c step <grad f, d>,
-            re-computed from the recorded numbers. NaN if no step was accepted, and where steps
-            follow no such rule.
+            re-computed from the recorded numbers; the estimated error of an integrated f_new is
+            added to it. NaN if no step was accepted, and where steps follow no such rule.
         armijo_sum: sum of -c step <grad f, d>, which a monotone Armijo rule keeps below
             `decrease`: where all directions descend and f is bounded below the sum converges,
             Zoutendijk's argument. NaN without that rule.
@@ -42,6 +42,9 @@ class Certificate(Batch):
         certified_t: t_min + |grad f| / L at the end; as far as `lipschitz` is L, every smaller t
             gives a direction -grad F(.,t) that descends there.
         failures: line searches that failed; each left the iterate unchanged.
+        integration_error: where f is integrated from a score, the largest estimated error of its
+            change by an accepted step, relative to this change, 0 if there was none. NaN where f
+            is evaluated.
         gradient_like: every direction descended, every step satisfied Armijo's rule, and no
             search failed: the iterates are those of a gradient-like method.
     """
@@ -59,6 +62,7 @@ class Certificate(Batch):
     lipschitz: Tensor
     certified_t: Tensor
     failures: Tensor
+    integration_error: Tensor
     gradient_like: Tensor
 
 
@@ -69,6 +73,7 @@ def certify(
     initial_value: Tensor,
     initial_gradient_norm: Tensor,
     memory: int = 1,
+    integrated: bool = False,
 ) -> Certificate:
     """Check a run.
 
@@ -79,13 +84,15 @@ def certify(
         initial_value: f(x_1), (B,).
         initial_gradient_norm: |grad f(x_1)|, (B,).
         memory: the rule compares with the largest of this many last values; 1 is monotone.
+        integrated: whether f is integrated from a score, so that values have errors.
     """
     if not trace:
-        return _of_no_iteration(initial_value)
+        return _of_no_iteration(initial_value, integrated)
     active = torch.stack([r.active for r in trace])
     step = torch.stack([r.step_size for r in trace])
     slope = torch.stack([r.slope for r in trace])
     value = torch.stack([r.value for r in trace])
+    error = torch.stack([r.error for r in trace])
     t = torch.stack([r.t for r in trace])
     accepted = active & (step > 0)
     # A frozen image's record is NaN: carry its last value on, so that differences are zero.
@@ -93,7 +100,7 @@ def certify(
     recent = [filled[max(0, k + 1 - memory) : k + 1].amax(0) for k in range(len(trace))]
     reference = torch.stack(recent)
     promised = -step * slope * (torch.nan if c is None else c)
-    armijo = value <= reference - promised + ROUNDING * reference.abs()
+    armijo = value + error <= reference - promised + ROUNDING * reference.abs()
     descent_share = _share(slope < 0, active)
     armijo_share = _share(armijo, accepted & promised.isfinite())
     failures = (active & ~(step > 0)).sum(0)
@@ -116,11 +123,20 @@ def certify(
         lipschitz=lipschitz,
         certified_t=t_min + norms[-1] / lipschitz,
         failures=failures,
+        integration_error=_integration_error(
+            error / filled.diff(dim=0).abs(), accepted, integrated
+        ),
         gradient_like=(descent_share == 1) & (armijo_share == 1) & (failures == 0),
     )
 
 
-def _of_no_iteration(like: Tensor) -> Certificate:
+def _integration_error(relative: Tensor, accepted: Tensor, integrated: bool) -> Tensor:
+    if not integrated:
+        return torch.full_like(relative[0], torch.nan)
+    return relative.where(accepted, 0.0).nan_to_num(nan=0.0, posinf=torch.inf).amax(0)
+
+
+def _of_no_iteration(like: Tensor, integrated: bool) -> Certificate:
     nan, none = torch.full_like(like, torch.nan), torch.zeros_like(like)
     return Certificate(
         descent_share=nan,
@@ -136,6 +152,7 @@ def _of_no_iteration(like: Tensor) -> Certificate:
         lipschitz=nan,
         certified_t=nan,
         failures=none.long(),
+        integration_error=none if integrated else nan,
         gradient_like=none > 0,
     )
 

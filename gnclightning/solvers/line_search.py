@@ -17,7 +17,7 @@ class SearchResult(Batch):
     Attributes:
         point: where the search ended; the old iterate, bit for bit, where it failed.
         step: accepted step (B,), 0 where it failed.
-        trials: points tried (B,), int64; each cost one prior evaluation.
+        trials: points tried (B,), int64; each cost one move.
         accepted: (B,) bool.
         finite: whether any trial was finite (B,) bool.
     """
@@ -58,7 +58,9 @@ class LineSearch(Protocol):
 class Armijo:
     """First step of step, shrink step, shrink^2 step, ... with f_new <= reference + c step slope.
 
-    Only images still searching are evaluated. A value that is not finite is never accepted.
+    Only images still searching are evaluated. A value that is not finite is never accepted. Where
+    f is integrated the estimated error of its change is added to f_new: the rule then holds even if
+    the integral is that wrong, as far as the reference is the old value.
 
     Attributes:
         c: sufficient-decrease constant in (0,1).
@@ -117,7 +119,7 @@ class Armijo:
     ) -> SearchResult:
         new = problem.move(point, ray, step)
         finite = _finite(new)
-        accepted = finite & (new.value <= reference + self.c * step * slope)
+        accepted = finite & (new.value + new.error <= reference + self.c * step * slope)
         trials = torch.ones_like(step, dtype=torch.int64)
         return SearchResult(new, step.clone(), trials, accepted, finite)
 

@@ -78,5 +78,6 @@ def solve(
         start.point.value,
         start.initial_gradient_norm,
         solver.memory,
+        problem.integrated,
     )
     return Solution(state.point.x, state, trace, certificate)

@@ -144,7 +144,7 @@ class Solver:
         trial = trial.clamp(SMALLEST_STEP, LARGEST_STEP)
         reference = state.recent.amax(1)
         found = self.search(problem, state.point, chosen.ray, trial, reference, chosen.slope)
-        after = self._advance(state, chosen, found)
+        after = self._advance(state, chosen, found, problem.move_cost)
         after = replace(after, status=self._status(after, found))
         return _Iteration(state, chosen, t, found, after)
 
@@ -155,6 +155,7 @@ class Solver:
             value=found.point.value,
             fidelity=found.point.fidelity,
             regulariser=found.point.regulariser,
+            error=found.point.error,
             gradient_norm=iteration.after.gradient_norm,
             step_size=found.step,
             trials=found.trials,
@@ -166,7 +167,9 @@ class Solver:
             active=torch.ones_like(found.accepted),
         )
 
-    def _advance(self, state: SolverState, chosen: Chosen, found: SearchResult) -> SolverState:
+    def _advance(
+        self, state: SolverState, chosen: Chosen, found: SearchResult, move_cost: int
+    ) -> SolverState:
         """Everything but the status."""
         value, proposal = found.point.value[:, None], state.proposal
         if self.first_step.follows_proposal or self.descent_from is not None:
@@ -185,7 +188,7 @@ class Solver:
             failures=state.failures + (~found.accepted).long(),
             network_evaluations=state.network_evaluations
             + chosen.network_evaluations
-            + found.trials,
+            + found.trials * move_cost,
             operator_evaluations=state.operator_evaluations + chosen.operator_evaluations,
         )
 

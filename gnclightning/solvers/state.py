@@ -71,6 +71,7 @@ class Record(Batch):
         value: f at the new iterate.
         fidelity: its data term.
         regulariser: its prior term.
+        error: estimated error of the change of f by the step; 0 where f is evaluated.
         gradient_norm: |grad f| at the new iterate.
         step_size: accepted step, 0 if the search failed.
         trials: line-search trials.
@@ -87,6 +88,7 @@ class Record(Batch):
     value: Tensor
     fidelity: Tensor
     regulariser: Tensor
+    error: Tensor
     gradient_norm: Tensor
     step_size: Tensor
     trials: Tensor
@@ -103,4 +105,4 @@ def blank_record(count: int, device: torch.device) -> Record:
     nan = torch.full((count,), torch.nan, dtype=torch.float64, device=device)
     none = torch.zeros(count, dtype=torch.int64, device=device)
     no = none.bool()
-    return Record(nan, nan, nan, nan, nan, nan, none, nan, nan, nan, nan, no, no)
+    return Record(nan, nan, nan, nan, nan, nan, nan, none, nan, nan, nan, nan, no, no)

@@ -13,8 +13,9 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
 
+from gnclightning.alpha import Alpha
 from gnclightning.metrics import psnr, ssim
-from gnclightning.objectives import Alpha, GraduatedObjective
+from gnclightning.objectives import GraduatedObjective
 from gnclightning.operators import ParallelBeam2D, Radon, add_noise
 from gnclightning.priors import (
     VALIDATION,

@@ -7,7 +7,8 @@ diverges, since t |A*A| reaches 20.
 import torch
 from torch import Tensor
 
-from gnclightning.objectives import Alpha, GraduatedObjective
+from gnclightning.alpha import Alpha
+from gnclightning.objectives import GraduatedObjective
 from gnclightning.operators import Matrix
 from gnclightning.priors import GaussianMixture
 from gnclightning.sde import ExponentialVESDE

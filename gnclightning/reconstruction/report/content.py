@@ -9,6 +9,7 @@ import numpy as np
 
 from gnclightning.data.dicom.cache_file import dataset
 from gnclightning.reconstruction import folder
+from gnclightning.reconstruction.curves import positive
 from gnclightning.reconstruction.records import label, mean_name
 from gnclightning.reconstruction.report.gallery import (
     LEVELS,
@@ -119,6 +120,8 @@ def _curve(
     curves = np.full((len(place), length), np.nan)
     for row in run.trace:
         curves[place[row["image"]], int(row["iteration"])] = number(row[column])
+    if column == "objective":
+        curves, text = positive(curves, text)
     if logarithmic:
         curves[~(curves > 0)] = np.nan
     curves[~np.isfinite(curves)] = np.nan
