@@ -44,11 +44,6 @@ class TestPriors:
         parts = ("a.safetensors is not a safetensors file", "export a prior")
         refused(tmp_path / "a.safetensors", parts=parts)
 
-    def test_score(self, refused, tmp_path):
-        prior = tiny_prior(tmp_path / "score.safetensors", kind=NetworkScore)
-        parts = ("expected a prior with an energy", "score", "prior.parametrisation=energy")
-        refused(prior, parts=parts)
-
     def test_another_image_size(self, refused, tmp_path):
         prior = tiny_prior(tmp_path / "large.safetensors", (64, 64))
         parts = ("expected images of 64x64", "got 32x32", "resample", "prior.path")

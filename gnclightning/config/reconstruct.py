@@ -62,8 +62,9 @@ class CertificateConfig(Section):
     """What a run checks about itself, for certificate.json."""
 
     level: Literal["basic", "full"] = "basic"
-    """basic: what follows from the trace, for nothing; full: also whether the prior's score is a
-    gradient, and the curvature of R at the reconstructions: some 350 prior evaluations each."""
+    """basic: what follows from the trace, for nothing, and of a score whether it is a gradient;
+    full: also whether an energy's is, and the curvature of R at the reconstructions: some 350 prior
+    evaluations each."""
 
 
 @dataclass(kw_only=True)
