@@ -13,7 +13,7 @@ from matplotlib.image import imread
 from gnclightning import cli
 from gnclightning.config import from_yaml_text
 from gnclightning.config.reconstruct import ReconstructConfig
-from gnclightning.diagnostics import inspect
+from gnclightning.diagnostics import inspect_fully
 from gnclightning.operators import ParallelBeam2D, Radon
 from gnclightning.priors import from_pretrained
 from gnclightning.reconstruction.writers import RunFolder
@@ -159,7 +159,7 @@ class TestContract:
         rows = json.loads((tmp_path / "certificate.json").read_text())["preconditioned"]["images"]
         energy, _ = from_pretrained(prior)
         x = torch.from_numpy(arrays(tmp_path)["preconditioned"])[:, None]
-        expected = inspect(energy.requires_grad_(False), x, 1e-3)
+        expected = inspect_fully(energy.requires_grad_(False), x, 1e-3)
         for name in ("smallest_curvature", "largest_curvature"):
             found = [row[name] for row in rows]
             assert found == pytest.approx(getattr(expected, name).tolist(), rel=1e-3)
