@@ -74,7 +74,7 @@ def build_method(
         name=solver.name,
         solver=build_solver(solver),
         objective=build_objective(solver, operator, regulariser, alpha),
-        mean_steps=solver.mean_steps,
+        mean_steps=solver.steps_towards_mean,
         start=methods.random_start if config.start == "random" else methods.direct_start,
         denoise=solver.final_denoising,
         symmetric=metadata.symmetric,

@@ -63,7 +63,7 @@ def build_preflight(run: Run, output_bytes: int, device: torch.device) -> Prefli
     gradient = probe.gradient
     runs = images * (config.starts + len(config.alpha.sweep))
     # A step of the last denoising evaluates the network once.
-    steps = config.solver.mean_steps if config.solver.final_denoising else 0
+    steps = config.solver.steps_towards_mean if config.solver.final_denoising else 0
     last = steps / probe.step_evaluations
     seconds = runs * (config.solver.steps + last) * probe.step_seconds
     together = "images" if config.starts == 1 else "starts"

@@ -144,7 +144,11 @@ def build_objective(
     """What gives a measured batch its objective."""
     more: dict[str, Any] = {}
     if isinstance(solver, PreconditionedConfig):
-        more = {"damping": solver.damping, "cg_steps": solver.cg_steps}
+        more = {
+            "damping": solver.damping,
+            "cg_tolerance": solver.cg_tolerance,
+            "cg_steps": solver.cg_steps,
+        }
     return lambda measured: GraduatedObjective(
         *weighted(operator, measured.y, measured.weights),
         regulariser,

@@ -38,7 +38,10 @@ class GraduatedObjective:
         t_min: f = F(., t_min).
         damping: kappa in rho_t = kappa alpha_t c_t, the curvature of alpha_t R that the
             preconditioner assumes; c_t is the prior's, 1/nu_t^2 for -log p_t.
-        cg_steps: conjugate-gradient steps of the preconditioner.
+        cg_tolerance: the preconditioner's conjugate gradients stop, image by image, where the
+            residual falls to this part of the gradient. The less noise, and the less a direction
+            is seen, the more steps that takes.
+        cg_steps: of these at most.
         sigma_y: standard deviations of the noise of y (B,), for `posterior_mean` with steps.
     """
 
@@ -50,7 +53,8 @@ class GraduatedObjective:
         alpha: Alpha,
         t_min: float,
         damping: float = 2.0,
-        cg_steps: int = 15,
+        cg_tolerance: float = 0.01,
+        cg_steps: int = 200,
         sigma_y: Tensor | None = None,
     ):
         if not t_min > 0:
@@ -69,6 +73,7 @@ class GraduatedObjective:
         self.alpha = alpha
         self.t_min = t_min
         self.damping = damping
+        self.cg_tolerance = cg_tolerance
         self.cg_steps = cg_steps
         self.sigma_y = sigma_y
 
@@ -81,11 +86,6 @@ class GraduatedObjective:
     def move_cost(self) -> int:
         """One at the new iterate; half way to it another one if R is integrated."""
         return 2 if self.integrated else 1
-
-    @property
-    def preconditioner_cost(self) -> int:
-        """One A and one A* in each step of conjugate gradients."""
-        return self.cg_steps
 
     def select(self, index: Tensor) -> "GraduatedObjective":
         """The objective of the images `index`."""
@@ -125,8 +125,10 @@ class GraduatedObjective:
         return point.data_gradient - expand(self.alpha(t), score) * score
 
     @torch.no_grad()
-    def posterior_mean(self, point: Point, symmetric: bool = False, steps: int = 0) -> Tensor:
-        """An estimate of the mean of the images given y, like x.
+    def posterior_mean(
+        self, point: Point, symmetric: bool = False, steps: int = 0
+    ) -> tuple[Tensor, Tensor]:
+        """An estimate of the mean of the images given y.
 
         x, a stationary point of f at best, stands for an image with noise of level t_min. Without
         steps this is the mean D(x) = E[x_0 | x_t = x] of the images that it may come from, by
@@ -145,6 +147,9 @@ class GraduatedObjective:
         each step sees another version. A trained prior treats them a little differently, and the
         result is the mean over these too.
 
+        Returns:
+            The mean, like x; and the applications of A and A* that it took, (B,) int64.
+
         Raises:
             UserError: there are steps, but `sigma_y` is not known.
         """
@@ -152,33 +157,36 @@ class GraduatedObjective:
         x, score = point.x, (point.data_gradient - point.gradient) / expand(self.alpha(t), point.x)
         denoised = self._denoised(x, score, t)
         last = deque[Tensor](maxlen=_AVERAGED)
+        projections = torch.zeros_like(t, dtype=torch.int64)
         for step in range(1, steps + 1):
-            x = self._towards_mean(x, denoised, score, t)
+            ray = self._towards_mean(denoised, score, t)
+            x = x + expand(self.prior.mean_scale(t), x) * ray.direction
+            projections += 2 + ray.projections
             turned = version(x, step) if symmetric else x
             score = self.prior.score(turned, t.to(x))
             score = original(score, step) if symmetric else score
             denoised = self._denoised(x, score, t)
             last.append(denoised)
-        return torch.stack(list(last)).mean(0) if steps else denoised
+        return torch.stack(list(last or [denoised])).mean(0), projections
 
     def _denoised(self, x: Tensor, score: Tensor, t: Tensor) -> Tensor:
         pull = score / expand(self.prior.curvature(t), x)
         return (x + pull) / expand(self.prior.mean_scale(t), x)
 
-    def _towards_mean(self, x: Tensor, denoised: Tensor, score: Tensor, t: Tensor) -> Tensor:
+    def _towards_mean(self, denoised: Tensor, score: Tensor, t: Tensor) -> Ray:
         if self.sigma_y is None:
             raise UserError("posterior_mean: expected sigma_y for its steps, got none: give it")
-        variance, scale = self.sigma_y.double() ** 2, expand(self.prior.mean_scale(t), x)
+        variance, scale = self.sigma_y.double() ** 2, expand(self.prior.mean_scale(t), score)
         residual = self.operator(denoised) - self.y
-        pull = expand(variance, x) * scale * score
-        mismatch = self.operator.adjoint(residual) - pull
+        pull = expand(variance, score) * scale * score
         rho = variance * self.prior.curvature(t)
-        return x + scale * self._regularised_ray(mismatch, rho).direction
+        return self._regularised_ray(self.operator.adjoint(residual) - pull, rho)
 
     def ray(self, direction: Tensor) -> Ray:
         """Direction with A d and A* A d."""
         image = self.operator(direction)
-        return Ray(direction, image, self.operator.adjoint(image))
+        two = torch.full((len(direction),), 2, device=direction.device)
+        return Ray(direction, image, self.operator.adjoint(image), two)
 
     def preconditioned_ray(self, gradient: Tensor, t: Tensor) -> Ray:
         """D = -p(A*A) grad with p(A*A) near (A*A + rho_t I)^-1, by conjugate gradients from zero.
@@ -194,10 +202,16 @@ class GraduatedObjective:
         solution, residual = torch.zeros_like(gradient), gradient
         search, image = gradient, torch.zeros_like(self.y)
         square = squared_norm(residual)
+        goal, steps = self.cg_tolerance**2 * square, torch.zeros_like(square, dtype=torch.int64)
         for _ in range(self.cg_steps):
+            going = square > goal
+            if not bool(going.any()):
+                break
+            steps += going
             search_image = self.operator(search)
             curvature = squared_norm(search_image) + rho * squared_norm(search)
-            step = _safe_divide(square, curvature)
+            # An image that is done stays as it is, so that it does not depend on the others.
+            step = torch.where(going, _safe_divide(square, curvature), 0.0)
             solution = solution + expand(step, search) * search
             # Measurements may have more dimensions than images.
             image = image + expand(step, search_image) * search_image
@@ -206,7 +220,7 @@ class GraduatedObjective:
             previous, square = square, squared_norm(residual)
             search = residual + expand(_safe_divide(square, previous), search) * search
         normal = gradient - residual - expand(rho, solution) * solution
-        return Ray(-solution, -image, -normal)
+        return Ray(-solution, -image, -normal, 2 * steps)
 
     def _integrate(self, point: Point, ray: Ray, step: Tensor, moved: Point) -> Point:
         """`moved` with the regulariser that the slopes on the way from `point` give it."""

@@ -4,7 +4,7 @@ Everything is per image: values, slopes and step sizes have shape (B,), float64.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol, Self
 
 import torch
@@ -121,15 +121,22 @@ class Ray(Batch):
         direction: d, like x.
         image: A d, like y.
         normal: A* A d, like x.
+        projections: applications of A and A* that it took, (B,) int64.
     """
 
     direction: Tensor
     image: Tensor
     normal: Tensor
+    projections: Tensor
 
     def scaled(self, factor: Tensor) -> "Ray":
         """The ray of `factor` d; `factor` broadcasts against the images (a scalar, say)."""
-        return Ray(self.direction * factor, self.image * factor, self.normal * factor)
+        return replace(
+            self,
+            direction=self.direction * factor,
+            image=self.image * factor,
+            normal=self.normal * factor,
+        )
 
 
 class Problem(Protocol):
@@ -167,16 +174,11 @@ class Problem(Protocol):
         ...
 
     def preconditioned_ray(self, gradient: Tensor, t: Tensor) -> Ray:
-        """The ray of -(A*A + rho_t I)^-1 gradient, approximately: `preconditioner_cost` A's, A*'s.
+        """The ray of -(A*A + rho_t I)^-1 gradient, approximately.
 
         The approximation must be a symmetric positive definite operator applied to the gradient,
         and in the span of what its images under A are known for.
         """
-        ...
-
-    @property
-    def preconditioner_cost(self) -> int:
-        """Applications of A (and as many of A*) in one `preconditioned_ray`."""
         ...
 
     def move(self, point: Point, ray: Ray, step: Tensor) -> Point:

@@ -93,7 +93,13 @@ def problem(
     operator = CountedMatrix(random(m, n, seed=1))
     y = random(batch, n, seed=2) @ operator.matrix.mT
     return GraduatedObjective(
-        operator, y, Counting(prior), Alpha.noise_scale(sde, alpha), T_MIN, cg_steps=3
+        operator,
+        y,
+        Counting(prior),
+        Alpha.noise_scale(sde, alpha),
+        T_MIN,
+        cg_tolerance=0,
+        cg_steps=3,
     )
 
 

@@ -28,6 +28,7 @@ FAST = (
     "geometry.angles=20",
     "solver.steps=6",
     "solver.t_min=1e-3",
+    "solver.mean_steps=4",
     "tv.iterations=10",
     "device=cpu",
     "progress=false",

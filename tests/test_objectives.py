@@ -86,7 +86,7 @@ def test_the_posterior_mean_of_a_gaussian_is_exact(of_scaled_images):
         objective.prior, noisy = ScaledEnergy(objective.prior, sde), gamma * x
     gain = gamma * variance / (gamma**2 * variance + nu**2)
     expected = mean + gain * (noisy - gamma * mean)
-    torch.testing.assert_close(objective.posterior_mean(objective.evaluate(x)), expected)
+    torch.testing.assert_close(objective.posterior_mean(objective.evaluate(x))[0], expected)
 
 
 @pytest.mark.parametrize("of_scaled_images", [False, True])
@@ -105,14 +105,14 @@ def test_steps_lead_to_the_posterior_mean_of_a_gaussian_given_y(t_min, of_scaled
     pull = base.operator.adjoint(base.y) / sigma[:, None] ** 2 + 0.5
     expected = torch.linalg.solve(precision, pull)
     errors = [
-        norm(objective.posterior_mean(objective.evaluate(x), steps=steps) - expected)
+        norm(objective.posterior_mean(objective.evaluate(x), steps=steps)[0] - expected)
         for steps in (0, 1, 1000)
     ]
     assert (errors[1] < errors[0]).all()
     assert (errors[2] < 1e-8 * norm(expected)).all()
     rows = torch.tensor([3, 1])
     point = objective.select(rows).evaluate(x[rows])
-    some = objective.select(rows).posterior_mean(point, steps=1000)
+    some, _ = objective.select(rows).posterior_mean(point, steps=1000)
     torch.testing.assert_close(some, expected[rows])
 
 
@@ -130,7 +130,9 @@ def test_steps_see_another_version_each_and_end_with_the_mean_of_the_last_eight(
     prior, alpha = WeightedPrior(weights), Alpha.constant(VPSDE(), 3.0)
     y, x = operator(random(2, 1, *shape, seed=2)), random(2, 1, *shape, seed=1)
     noise = torch.full((2,), sigma, dtype=torch.float64)
-    objective = GraduatedObjective(operator, y, prior, alpha, T_MIN, cg_steps=80, sigma_y=noise)
+    objective = GraduatedObjective(
+        operator, y, prior, alpha, T_MIN, cg_tolerance=0, cg_steps=80, sigma_y=noise
+    )
     pixels = torch.eye(x[0].numel()).double().reshape(-1, 1, *shape)
     columns = operator(pixels).flatten(1)
     inverse = torch.linalg.inv(columns @ columns.T + sigma**2 * torch.eye(len(columns)))
@@ -147,13 +149,15 @@ def test_steps_see_another_version_each_and_end_with_the_mean_of_the_last_eight(
         expected.append(denoised)
     point = objective.evaluate(x)
     before = prior.evaluations
-    found = objective.posterior_mean(point, symmetric=True, steps=steps)
+    found, projections = objective.posterior_mean(point, symmetric=True, steps=steps)
     torch.testing.assert_close(found, torch.stack(expected[-8:]).mean(0))
     assert prior.evaluations - before == 2 * steps
-    once = objective.posterior_mean(point, symmetric=True, steps=1)
+    assert projections.tolist() == [steps * (2 + 2 * 80)] * 2
+    once, _ = objective.posterior_mean(point, symmetric=True, steps=1)
     torch.testing.assert_close(once, expected[0])
-    plain = objective.posterior_mean(point, symmetric=True)
+    plain, none = objective.posterior_mean(point, symmetric=True)
     torch.testing.assert_close(plain, x - weights**2 * (x - 1))
+    assert none.tolist() == [0, 0]
 
 
 @pytest.mark.parametrize(("shape", "versions"), [((3, 3), 8), ((2, 3), 4)])
@@ -202,6 +206,28 @@ def test_preconditioned_ray_descends_and_knows_its_images(steps):
     exact = objective.ray(ray.direction)
     torch.testing.assert_close(ray.image, exact.image)
     torch.testing.assert_close(ray.normal, exact.normal)
+
+
+def test_preconditioner_stops_at_its_tolerance_and_counts_what_it_took():
+    """Image by image: where t is large, fewer steps are enough, whatever the others need."""
+    objective = problem()
+    objective.cg_steps, objective.cg_tolerance = 50, 0.05
+    gradient = random(5, 6, seed=5)
+    t = torch.tensor([0.02, 0.1, 0.3, 0.7, 1.0], dtype=torch.float64)
+    ray = objective.preconditioned_ray(gradient, t)
+    rho = objective.damping * objective.alpha(t) / VPSDE().std(t) ** 2
+    residual = norm(gradient + ray.normal + rho[:, None] * ray.direction)
+    assert (residual <= 0.05 * norm(gradient)).all()
+    assert len(set(ray.projections.tolist())) > 1
+    for row, taken in enumerate(ray.projections.tolist()):
+        one = objective.select(torch.tensor([row]))
+        alone = one.preconditioned_ray(gradient[row : row + 1], t[row : row + 1])
+        torch.testing.assert_close(alone.direction[0], ray.direction[row])
+        assert alone.projections.tolist() == [taken]
+        one.cg_steps = taken // 2 - 1  # one step less is not enough
+        short = one.preconditioned_ray(gradient[row : row + 1], t[row : row + 1])
+        left = gradient[row] + short.normal[0] + rho[row] * short.direction[0]
+        assert left.norm() > 0.05 * gradient[row].norm()
 
 
 def test_preconditioner_of_a_zero_gradient_is_zero():

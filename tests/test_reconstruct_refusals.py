@@ -8,7 +8,7 @@ import torch
 
 from gnclightning import build_run, memory, tracking
 from gnclightning.operators import Radon
-from gnclightning.priors import NetworkEnergy, NetworkScore
+from gnclightning.priors import NetworkEnergy
 from gnclightning.sde import VESDE
 from run_folders import own_images, refused_in_one_line, settings, tiny_prior
 

@@ -176,7 +176,7 @@ def reconstructed(prior: NetworkEnergy, images: torch.Tensor) -> torch.Tensor:
     start = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
     schedule = log_schedule(1.0, 0.025, 3)
     solver = preconditioned(schedule, search=Armijo(), first_step=FixedFirstStep())
-    return objective.posterior_mean(solve(solver, objective, start).state.point, steps=1)
+    return objective.posterior_mean(solve(solver, objective, start).state.point, steps=1)[0]
 
 
 def test_validation_reconstruction_is_repeatable_and_in_place_under_inference_mode():

@@ -7,6 +7,10 @@ from gnclightning.config.sections import FieldError, Section, bounded
 
 _TIME_OF_NOISE = 0.25
 """What t_min is in units of the relative noise level if it is not given."""
+_MEAN_STEPS, _MOST_MEAN_STEPS = 4, 16
+_FEW_FROM_TIME, _MORE_BELOW = 0.025, 0.43
+"""Steps of the last denoising if not given: few from this time on, that of 10 % noise, else more
+by this power of the time, up to the most at 1e-3 (docs/results.md, "Little noise")."""
 _SMALLEST_TIME, _LARGEST_TIME = 1e-3, 0.1
 """Between these lies t_min if it is not given; reconstructions beyond them were not measured."""
 
@@ -40,17 +44,26 @@ class SolverConfig(Section):
     final_denoising: bool = True
     """Whether the result is the mean of the images that the last iterate can be with noise of level
     t_min (Tweedie's formula, at no cost), or the last iterate itself."""
-    mean_steps: int = bounded(4, ">= 0")
+    mean_steps: int | None = bounded(None, ">= 0")
     """Steps of the last denoising that compare its result, not the iterate, with the measurements:
-    exact for Gaussian priors, one evaluation and 2 + 2 cg_steps projections each. The result is the
-    mean over the steps, each of which sees the image flipped or turned otherwise where the prior's
-    metadata say that these are as likely. The less noise, the more steps help."""
+    exact for Gaussian priors, one evaluation each and projections as an iteration. The result is
+    the mean over the last eight, each of which sees the image flipped or turned otherwise where the
+    prior's metadata say that these are as likely. The less is measured, or the less noise there is,
+    the more steps help; null: 4 for t_min from 0.025 on, up to 16 at 1e-3."""
 
     @property
     def last_time(self) -> float:
         """`t_min`, filled in where the noise level is known."""
         assert self.t_min is not None
         return self.t_min
+
+    @property
+    def steps_towards_mean(self) -> int:
+        """`mean_steps`, or what stands for it if it is not given."""
+        if self.mean_steps is not None:
+            return self.mean_steps
+        steps = round(_MEAN_STEPS * (_FEW_FROM_TIME / self.last_time) ** _MORE_BELOW)
+        return min(max(steps, _MEAN_STEPS), _MOST_MEAN_STEPS)
 
     def time_for(self, noise: float) -> float:
         """The `t_min` for a relative noise level, if none is given, to six digits."""
@@ -130,8 +143,11 @@ class PreconditionedConfig(DescentConfig):
     name: str = "preconditioned"
     steps: int = bounded(10, ">= 1")
     """Iterations. Fewer, down to 4, are enough with start=fbp solver.t_max=0.2."""
-    cg_steps: int = bounded(15, ">= 1")
-    """Conjugate-gradient steps for each direction."""
+    cg_tolerance: float = bounded(0.01, ">= 0, < 1")
+    """Conjugate gradients for a direction stop where their residual is this part of the
+    gradient..."""
+    cg_steps: int = bounded(200, ">= 1")
+    """... or after this many steps."""
     damping: float = bounded(2.0, "> 0")
     """kappa in rho_t = kappa alpha_t c_t, with the curvature c_t of the prior (1/nu_t^2)."""
 

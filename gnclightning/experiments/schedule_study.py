@@ -33,9 +33,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "preconditioner": (
         "solver.damping=1",
         "solver.damping=4",
-        "solver.cg_steps=5",
-        "solver.cg_steps=8",
-        "solver.cg_steps=30",
+        "solver.cg_tolerance=0.1",
+        "solver.cg_tolerance=0.03",
+        "solver.cg_tolerance=0.001",
     ),
     "last denoising": tuple(f"solver.mean_steps={n}" for n in (0, 1, 2, 8)),
     "adaptive smoothing off": ("solver.descent_from=1000",),
@@ -126,8 +126,8 @@ def _note(results: "Sequence[Result]") -> str:
     affordable = [r for r in others if r.mean("network_evaluations") <= budget]
     best = max([default, *affordable], key=lambda r: r.mean("psnr"))
     return (
-        f"The defaults are `solver.steps={config.steps} solver.mean_steps={config.mean_steps}` "
-        f"and what else `--help` says: {default.mean('psnr'):.2f} dB for {budget:.0f} network "
+        f"The defaults are {config.steps} steps, {config.steps_towards_mean} towards the mean, and "
+        f"what else `--help` says: {default.mean('psnr'):.2f} dB for {budget:.0f} network "
         f"evaluations an image. The most for no more evaluations has {best.arm.title}: "
         f"{best.mean('psnr'):.2f} dB for {best.mean('network_evaluations'):.0f}. "
         "Each arm changes nothing but the settings it names."

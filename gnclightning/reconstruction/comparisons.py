@@ -75,8 +75,7 @@ class AcceleratedDescent:
         objective = self.solver.objective(measured)
         start = self.solver.start(measured)
         found = nonmonotone_apg(objective, start, self.steps, step_size=self.step_size)
-        x = self.solver.result(objective, found.point, None)
-        network, projections = self.solver.cost_of_result(objective)
+        x, network, projections = self.solver.result(objective, found.point, None)
         alpha = objective.alpha(torch.full_like(found.point.value, objective.t_min))
         return x, found.evaluations + network, 2 * found.evaluations + projections, alpha
 

@@ -187,15 +187,15 @@ class GraduatedSolver:
         width = None if self.limit is None else self.limit.width(len(measured.names))
 
         def tell(present: GraduatedObjective, state: SolverState, record: Record | None) -> None:
-            shown = present.posterior_mean(state.point) if self.denoise else state.point.x
+            shown = present.posterior_mean(state.point)[0] if self.denoise else state.point.x
             callback(_step(next(number), shown, state, record))
 
         solution, objective, missed = self._solve(objective, measured, tell, width)
-        network, projections = self.cost_of_result(objective)
+        image, network, projections = self.result(objective, solution.state.point, width)
         t_min = torch.full_like(solution.state.point.value, objective.t_min)
         labels = [status.label for status in solution.status]
         return Outcome(
-            x=self.result(objective, solution.state.point, width),
+            x=image,
             status=[MISSED if miss else label for label, miss in zip(labels, missed, strict=True)],
             iterations=solution.state.iterations,
             network_evaluations=solution.state.network_evaluations + network,
@@ -223,10 +223,16 @@ class GraduatedSolver:
         )
         return found.solution, objective.scaled(found.factor), (~found.reached).tolist()
 
-    def result(self, objective: GraduatedObjective, point: Point, width: int | None) -> Tensor:
-        """What a last iterate gives, `width` images at a time."""
+    def result(
+        self, objective: GraduatedObjective, point: Point, width: int | None
+    ) -> tuple[Tensor, int, Tensor]:
+        """What a last iterate gives, `width` images at a time.
+
+        Returns:
+            The images, network evaluations for each, and applications of A and A* (B,).
+        """
         if not self.denoise:
-            return point.x
+            return point.x, 0, torch.zeros_like(point.value, dtype=torch.int64)
         rows = torch.arange(len(point.x), device=point.x.device)
         parts = [
             objective.select(part).posterior_mean(
@@ -234,13 +240,8 @@ class GraduatedSolver:
             )
             for part in rows.split(width or len(rows))
         ]
-        return torch.cat(parts)
-
-    def cost_of_result(self, objective: GraduatedObjective) -> tuple[int, int]:
-        """Network evaluations, and applications of A and A*, of `result`."""
-        if not self.denoise:
-            return 0, 0
-        return self.mean_steps, self.mean_steps * (2 + 2 * objective.preconditioner_cost)
+        images, projections = zip(*parts, strict=True)
+        return torch.cat(images), self.mean_steps, torch.cat(projections)
 
 
 def random_start(measured: MeasuredBatch) -> Tensor:

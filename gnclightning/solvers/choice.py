@@ -57,8 +57,9 @@ class Proposed(Batch):
         gradient: grad F(x, t) at this level, like x.
         slope: <grad f, d>, (B,).
         norm: |d|, (B,).
-        proposals: directions proposed to find it, (B,) int64.
-        evaluations: prior evaluations they cost, (B,) int64: none at t_min.
+        evaluations: prior evaluations of all that was proposed to find it, (B,) int64: none at
+            t_min.
+        projections: their applications of A and A*, (B,) int64.
     """
 
     direction: Vector | Ray
@@ -66,8 +67,8 @@ class Proposed(Batch):
     gradient: Tensor
     slope: Tensor
     norm: Tensor
-    proposals: Tensor
     evaluations: Tensor
+    projections: Tensor
 
 
 @dataclass(frozen=True)
@@ -89,16 +90,19 @@ class Choice:
             due = state.iterations >= self.descent_from
             refused = due & ~self._admits(found, state.gradient_norm)
             self._go_on(problem, state, found, refused)
-        per_proposal, per_ray = self.direction.cost(problem)
+        ray = self.direction.ray(problem, found.direction)
+        projections = found.projections
+        if ray is not found.direction:
+            projections = projections + ray.projections
         chosen = Chosen(
-            ray=self.direction.ray(problem, found.direction),
+            ray=ray,
             direction_norm=found.norm,
             level=found.level,
             slope=found.slope,
             gradient=found.gradient,
             fallback=torch.zeros_like(refused),
             network_evaluations=found.evaluations,
-            operator_evaluations=found.proposals * per_proposal + per_ray,
+            operator_evaluations=projections,
         )
         rows = positions(refused)
         return self._fall_back(problem, state, chosen, rows) if len(rows) else chosen
@@ -126,8 +130,8 @@ class Choice:
             first, success = first_true(admitted.reshape(-1, width))
             part = tried.select(first)
             evaluations = found.evaluations[rows] + tried.evaluations.reshape(-1, width).sum(1)
-            proposals = found.proposals[rows] + width
-            found.write(rows, replace(part, proposals=proposals, evaluations=evaluations))
+            projections = found.projections[rows] + tried.projections.reshape(-1, width).sum(1)
+            found.write(rows, replace(part, evaluations=evaluations, projections=projections))
             refused.index_copy_(0, rows, ~success)
             rows = rows[~success & (part.level < last)]
             # Never more proposals at once than images, which memory is made for.
@@ -170,6 +174,6 @@ class Choice:
             gradient=gradient,
             slope=inner(point.gradient, proposal.direction),
             norm=norm(proposal.direction),
-            proposals=torch.ones_like(level),
             evaluations=graduated.long(),
+            projections=proposal.projections,
         )

@@ -12,9 +12,10 @@ from gnclightning.tensors import expand, inner, squared_norm
 
 @dataclass(frozen=True)
 class Vector(Batch):
-    """A direction whose images under A are not known yet."""
+    """A direction whose images under A are not known yet, so that it took no `projections`."""
 
     direction: Tensor
+    projections: Tensor
 
 
 class Direction(Protocol):
@@ -32,10 +33,6 @@ class Direction(Protocol):
         """Length of the direction in units of the gradient, (B,), for Barzilai-Borwein steps."""
         ...
 
-    def cost(self, problem: Problem) -> tuple[int, int]:
-        """Applications of A and A* together: of one proposal, and of one ray."""
-        ...
-
 
 @dataclass(frozen=True)
 class GradientDirection:
@@ -49,7 +46,8 @@ class GradientDirection:
 
     def propose(self, problem: Problem, gradient: Tensor, t: Tensor) -> Vector:
         """See `Direction`."""
-        return Vector(-expand(self.scale(t), gradient) * gradient)
+        none = torch.zeros_like(t, dtype=torch.int64)
+        return Vector(-expand(self.scale(t), gradient) * gradient, none)
 
     def ray(self, problem: Problem, proposal: Vector | Ray) -> Ray:
         """See `Direction`."""
@@ -59,14 +57,10 @@ class GradientDirection:
         """See `Direction`."""
         return t if self.times_t else torch.ones_like(t)
 
-    def cost(self, problem: Problem) -> tuple[int, int]:
-        """See `Direction`."""
-        return 0, 2
-
 
 @dataclass(frozen=True)
 class PreconditionedDirection:
-    """d = -(A*A + rho_t I)^-1 grad F(x,t) by a few conjugate-gradient steps.
+    """d = -(A*A + rho_t I)^-1 grad F(x,t) by conjugate gradients.
 
     A symmetric positive definite metric keeps directions gradient-like (Definition 3.1) while it
     removes the conditioning of A*A: step 1 is nearly always accepted.
@@ -84,10 +78,6 @@ class PreconditionedDirection:
     def scale(self, t: Tensor) -> Tensor:
         """See `Direction`."""
         return torch.ones_like(t)
-
-    def cost(self, problem: Problem) -> tuple[int, int]:
-        """See `Direction`."""
-        return 2 * problem.preconditioner_cost, 0
 
 
 class FirstStep(Protocol):

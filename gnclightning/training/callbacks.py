@@ -76,7 +76,7 @@ class ValidationProblem:
             first_step=FixedFirstStep(),
         )
         start = torch.randn(images.shape, generator=torch.Generator().manual_seed(0)).to(images)
-        return objective.posterior_mean(solve(solver, objective, start).state.point, steps=1)
+        return objective.posterior_mean(solve(solver, objective, start).state.point, steps=1)[0]
 
     def judge(self, x: Tensor, after_steps: int) -> dict[str, float]:
         """How good reconstructions are, and what of, for the description of the weights.
