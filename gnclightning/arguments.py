@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gnclightning.config.baselines import Baseline
+from gnclightning.config.baselines import Compared
 from gnclightning.config.geometry import GeometryConfig
 from gnclightning.errors import UserError
 from gnclightning.operators import FanBeam2D, PlanarGeometry
@@ -41,7 +41,7 @@ _OF_FILES = (
     "output_dicom",
     "output_nifti",
     "alpha.sweep",
-    *get_args(Baseline),
+    *get_args(Compared),
 )
 """Settings of run folders, and of reconstructions that are not made here."""
 

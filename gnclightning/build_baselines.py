@@ -29,6 +29,7 @@ def build_baseline(
     config: ReconstructConfig,
     operator: LinearOperator,
     prior: NetworkPrior,
+    symmetric: bool,
     build_solver: Callable[[ReconstructConfig], methods.GraduatedSolver],
     limit: BatchLimit | None,
 ) -> methods.Method:
@@ -39,6 +40,7 @@ def build_baseline(
         config: the settings.
         operator: A.
         prior: for the methods that use one.
+        symmetric: whether flipped and turned images are as likely to it.
         build_solver: from settings to their solver.
         limit: how many images see the network at once; None: all.
     """
@@ -58,13 +60,15 @@ def build_baseline(
             solver = build_solver(_on_objective(name, config, config.gradient_descent, prior))
             return OtherSolver(replace(solver, limit=limit))
         case _:
-            return _with_denoiser(name, config, operator, Denoiser(prior, prior.sde), limit)
+            denoiser = Denoiser(prior, prior.sde)
+            return _with_denoiser(name, config, operator, denoiser, symmetric, limit)
 
 
 def check_baselines(config: ReconstructConfig, prior: NetworkPrior) -> None:
     """Without noise, the noise level gives total variation and Tikhonov no weight.
 
-    nmAPG compares f at points that no ray connects, and needs a prior with an energy.
+    Nor is there a posterior with a density to draw from. nmAPG compares f at points that no ray
+    connects, and needs a prior with an energy.
 
     Raises:
         UserError: they are asked for all the same.
@@ -88,6 +92,11 @@ def check_baselines(config: ReconstructConfig, prior: NetworkPrior) -> None:
             "tikhonov.weight is in units of the noise level, which is 0: leave tikhonov out of "
             "methods"
         )
+    if "langevin" in config.methods:
+        raise UserError(
+            "langevin draws from the posterior of noisy measurements, but the noise level is 0: "
+            "leave langevin out of methods"
+        )
 
 
 def _tikhonov(config: ReconstructConfig, operator: LinearOperator) -> Comparison:
@@ -105,6 +114,7 @@ def _with_denoiser(
     config: ReconstructConfig,
     operator: LinearOperator,
     denoiser: Denoiser,
+    symmetric: bool,
     limit: BatchLimit | None,
 ) -> Comparison:
     """A method with the prior as denoiser.
@@ -127,6 +137,9 @@ def _with_denoiser(
                 return baselines.dds(denoiser, a, y, seeds, **settings)
             case "dps":
                 return baselines.dps(denoiser, a, y, seeds, **settings)
+            case "langevin":
+                more = {**settings, "symmetric": symmetric}
+                return baselines.langevin(denoiser, a, y, sigma, seeds, **more)
             case _:
                 raise AssertionError(name)
 

@@ -33,7 +33,7 @@ def build_baselines(
         return build_method(other, operator, prior, metadata)
 
     return [
-        build_baseline(name, config, operator, prior, build_other, limit)
+        build_baseline(name, config, operator, prior, metadata.symmetric, build_other, limit)
         for name in dict.fromkeys(config.methods)
     ]
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from gnclightning.experiments.alpha_study import alpha_study
+from gnclightning.experiments.ceiling import ceiling
 from gnclightning.experiments.figure2 import figure2
 from gnclightning.experiments.figure3 import figure3
 from gnclightning.experiments.schedule_study import GROUPS, schedule_study
@@ -17,6 +18,7 @@ PROGRAMS = {
     "figure3": figure3,
     "schedule_study": schedule_study,
     "alpha_study": alpha_study,
+    "ceiling": ceiling,
 }
 ARMS = {
     "table1": ["gradient_descent-0", "gradient_descent-1", "gnc_flow-0", "gnc_flow-1"],
@@ -28,6 +30,7 @@ ARMS = {
         *("factor-0.2", "factor-0.5", "factor-1"),
         *("gain-0", "gain-5", "discrepancy", "constant", "noise-scale-1", "noise-scale-2"),
     ],
+    "ceiling": ["beside", *(f"sample-{number}" for number in (1, 2, 3, 4))],
 }
 
 

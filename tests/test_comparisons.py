@@ -13,7 +13,7 @@ from gnclightning.build_measurement import build_geometry, build_images
 from gnclightning.build_methods import build_baselines, build_method
 from gnclightning.build_reconstruction import build_prior
 from gnclightning.config import load_reconstruct_config
-from gnclightning.config.baselines import Baseline
+from gnclightning.config.baselines import Compared
 from gnclightning.config.reconstruct import ReconstructConfig
 from gnclightning.config.sections import Section
 from gnclightning.operators import ParallelBeam2D, Radon
@@ -26,9 +26,9 @@ from gnclightning.reconstruction.runner import Observer
 from gnclightning.reconstruction.runner import run as run_batches
 from run_folders import configure, measured, refused_in_one_line, run, settings, table
 
-NAMES = get_args(Baseline)
+NAMES = [name for name in get_args(Compared) if name != "direct"]
 ITERATED = [name for name in NAMES if name != "fbp"]
-SAMPLERS = ["diffpir", "dds", "dps"]
+SAMPLERS = ["diffpir", "dds", "dps", "langevin"]
 SHORT = (
     "tv.iterations=200",
     "tikhonov.steps=5",
@@ -38,6 +38,8 @@ SHORT = (
     "diffpir.cg_steps=3",
     "dds.steps=3",
     "dps.steps=3",
+    "langevin.steps=3",
+    "langevin.cg_steps=3",
     "nmapg.steps=3",
     "gradient_descent.steps=3",
 )
@@ -235,6 +237,8 @@ class TestRuns:
             (("solver.name=gradient_descent", "methods=[gradient_descent]"), ("methods", "leave")),
             (("methods=[tikhonov]", "noise.relative=0", *("alpha.rule=constant", "alpha.value=1")),
              ("tikhonov.weight", "leave tikhonov out")),
+            (("methods=[langevin]", "noise.relative=0", *("alpha.rule=constant", "alpha.value=1")),
+             ("the noise level is 0", "leave langevin out")),
             (("methods=[nmapg]", "nmapg.t_min=1e-45"), ("nmapg.t_min=1e-45", "choose")),
         ],
     )  # fmt: skip

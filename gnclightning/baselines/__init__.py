@@ -2,6 +2,7 @@
 
 from gnclightning.baselines.denoiser import Denoiser
 from gnclightning.baselines.gradient_methods import nonmonotone_apg
+from gnclightning.baselines.langevin import langevin
 from gnclightning.baselines.least_squares import regularised_solve, tikhonov
 from gnclightning.baselines.plug_and_play import plug_and_play
 from gnclightning.baselines.results import Reconstructed
@@ -19,6 +20,7 @@ __all__ = [
     "dds",
     "diffpir",
     "dps",
+    "langevin",
     "nonmonotone_apg",
     "plug_and_play",
     "regularised_solve",

@@ -6,35 +6,19 @@ the measurements, and add noise again, of the next smaller standard deviation.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from gnclightning.baselines.denoiser import Denoiser, noise_levels
 from gnclightning.baselines.least_squares import regularised_solve
+from gnclightning.baselines.noise import Noise
 from gnclightning.baselines.results import Reconstructed
 from gnclightning.operators import LinearOperator
 from gnclightning.tensors import expand, norm
 
 SIGMA_MAX, SIGMA_MIN = 100.0, 0.01
 """Range of the noise, on images with values in [0,1]."""
-
-
-@dataclass(frozen=True)
-class _Noise:
-    """Noise of a batch: each image draws its own, on the CPU."""
-
-    generators: tuple[torch.Generator, ...]
-
-    @classmethod
-    def of(cls, seeds: Sequence[int]) -> "_Noise":
-        return cls(tuple(torch.Generator().manual_seed(seed) for seed in seeds))
-
-    def like(self, x: Tensor) -> Tensor:
-        draws = [torch.randn(x.shape[1:], generator=g) for g in self.generators]
-        return torch.stack(draws).to(x)
-
 
 Fit = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 """From z, its denoised image and sigma (B,) to an image that fits the measurements better, and the
@@ -172,7 +156,7 @@ def _reverse(
 
     `renoise` is the part of fresh noise, in variance; None: that of ancestral sampling.
     """
-    noise = _Noise.of(seeds)
+    noise = Noise.of(seeds)
     leading = y.shape[: y.ndim - len(operator.range_shape)]
     x = y.new_zeros(*leading, *operator.domain_shape)
     levels = noise_levels(SIGMA_MAX, SIGMA_MIN, steps, y)

@@ -21,8 +21,9 @@ Baseline = Literal[
     "gradient_descent",
 ]
 
-Compared = Literal["direct", Baseline]
-"""What a run can compare the solver with; direct: the problem's own direct reconstruction."""
+Compared = Literal["direct", Baseline, "langevin"]
+"""What a run can compare the solver with; direct: the problem's own direct reconstruction;
+langevin: a sample of the posterior, which no setting is tuned to bring nearer to the truth."""
 
 
 @dataclass(kw_only=True)
@@ -107,6 +108,20 @@ class DPSConfig(Section):
     """Noise levels, falling evenly in their logarithm from 100 to 0.01; three evaluations each."""
     weight: float = bounded(3.0, "> 0")
     """zeta, step along the gradient of |A D(x) - y|, divided by |A|."""
+
+
+@dataclass(kw_only=True)
+class LangevinConfig(Section):
+    """Samples of the posterior by annealed Langevin dynamics (arXiv 2108.01368), preconditioned."""
+
+    steps: int = bounded(60, ">= 2")
+    """Noise levels, falling evenly in their logarithm; the error falls as one over their number."""
+    sigma_max: float = bounded(0.5, "> 0")
+    """Standard deviation of the first noise level, for images in [0,1]."""
+    sigma_min: float = bounded(0.01, "> 0")
+    """Standard deviation of the last noise level."""
+    cg_steps: int = bounded(10, ">= 1")
+    """Conjugate-gradient steps of each step."""
 
 
 @dataclass(kw_only=True)

@@ -9,6 +9,7 @@ from gnclightning.config.baselines import (
     DiffPIRConfig,
     DPSConfig,
     FBPConfig,
+    LangevinConfig,
     NmAPGConfig,
     OnObjectiveConfig,
     PlugAndPlayConfig,
@@ -148,6 +149,7 @@ class ReconstructConfig(Section):
     diffpir: DiffPIRConfig = field(default_factory=DiffPIRConfig)
     dds: DDSConfig = field(default_factory=DDSConfig)
     dps: DPSConfig = field(default_factory=DPSConfig)
+    langevin: LangevinConfig = field(default_factory=LangevinConfig)
     nmapg: NmAPGConfig = field(default_factory=NmAPGConfig)
     gradient_descent: OnObjectiveConfig = field(default_factory=OnObjectiveConfig)
     certificate: CertificateConfig = field(default_factory=CertificateConfig)

@@ -29,3 +29,8 @@ class Table:
 def number(value: float, digits: int) -> str:
     """A number of a table; nothing where there is none."""
     return "" if isnan(value) else f"{value:.{digits}f}"
+
+
+def signed(mean: float, error: float) -> str:
+    """A difference with its standard error, where there is one."""
+    return f"{mean:+.2f}" if isnan(error) else f"{mean:+.2f} ± {error:.2f}"

@@ -19,6 +19,7 @@ _LABELS = {
     "diffpir": "DiffPIR",
     "dds": "DDS",
     "dps": "DPS",
+    "langevin": "posterior sample",
     "nmapg": "nmAPG",
     "preconditioned": "GNC",
     "gradient_like": "GNC",

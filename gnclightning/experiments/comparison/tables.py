@@ -1,7 +1,6 @@
 """The tables: all methods side by side, curves, and other conditions."""
 
 from collections.abc import Mapping, Sequence
-from math import isnan
 from statistics import fmean
 from typing import NamedTuple
 
@@ -27,7 +26,7 @@ from gnclightning.experiments.comparison.plan import (
     SOLVER,
     UNSEEN,
 )
-from gnclightning.experiments.tables import Table, number
+from gnclightning.experiments.tables import Table, number, signed
 from gnclightning.reconstruction.records import label
 
 Results = Mapping[str, Result]
@@ -64,7 +63,7 @@ def main_table(results: Results) -> Table:
                 str(len(one.rows)),
                 number(one.mean("psnr"), 2),
                 number(one.mean("ssim"), 3),
-                "" if itself else _signed(*gain(reference, one)),
+                "" if itself else signed(*gain(reference, one)),
                 number(one.mean("network_evaluations"), 0),
                 number(one.mean("operator_evaluations"), 0),
                 number(one.mean("cpu_seconds"), 2),
@@ -160,7 +159,7 @@ def condition_table(duels: Mapping[str, Duel]) -> Table:
                 title,
                 str(len(one.gains)),
                 *(number(fmean(values), 2) for values in one.psnr.values()),
-                _signed(*mean_and_error(one.gains)),
+                signed(*mean_and_error(one.gains)),
                 one.best,
                 str(lost[1]),
                 _gradient_like(one.trusts),
@@ -179,8 +178,3 @@ def condition_table(duels: Mapping[str, Duel]) -> Table:
 
 def _gradient_like(trusts: Sequence[Trust]) -> str:
     return f"{sum(t.gradient_like for t in trusts)} of {len(trusts)}"
-
-
-def _signed(mean: float, error: float) -> str:
-    """With its standard error, where there is one."""
-    return f"{mean:+.2f}" if isnan(error) else f"{mean:+.2f} ± {error:.2f}"
