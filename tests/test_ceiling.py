@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gnclightning.experiments.ceiling import ceiling
-from gnclightning.experiments.ceiling_estimate import estimate, reliability
+from gnclightning.experiments.ceiling_estimate import estimate, reliability, standard_error
 from gnclightning.reconstruction import figures
 from run_folders import arrays, table
 
@@ -52,6 +52,15 @@ class TestEstimate:
     def test_an_error_below_chance_is_no_number_that_breaks(self):
         samples, _ = drawn(2)
         assert (estimate(samples, samples.mean(0)).psnr() == inf).all()
+
+
+def test_the_standard_error_is_the_spread_over_other_samples():
+    truth = RANDOM.random((2, 8, 8))
+    noise = 0.1 * STD[:, None, None] * RANDOM.standard_normal((300, 8, 2, 8, 8))
+    trials = truth + BIAS + noise
+    spread = np.std([estimate(samples, truth).psnr().mean() for samples in trials])
+    errors = [standard_error(samples, truth) for samples in trials]
+    assert np.mean(errors) == pytest.approx(spread, rel=0.15)
 
 
 def test_reliability_sorts_pixels_by_their_variance():

@@ -31,7 +31,7 @@ QUICK_SAMPLES = 4
 class CeilingConfig(ExperimentConfig):
     """The best PSNR that the prior allows, from samples of the posterior, beside the solver's."""
 
-    samples: int = bounded(32, ">= 2")
+    samples: int = bounded(32, ">= 3")
     """Samples of the posterior for each image."""
 
 
@@ -57,7 +57,7 @@ def conduct(config: CeilingConfig, laboratory: "Laboratory") -> "Findings":
     import numpy as np
 
     from gnclightning.experiments.arms.findings import Findings
-    from gnclightning.experiments.ceiling_estimate import estimate, reliability
+    from gnclightning.experiments.ceiling_estimate import estimate, reliability, standard_error
     from gnclightning.experiments.ceiling_figure import draw
 
     beside, *drawn = laboratory.run(arms(config))
@@ -66,6 +66,7 @@ def conduct(config: CeilingConfig, laboratory: "Laboratory") -> "Findings":
     starts = np.stack([result.arrays(result.solver) for result in drawn]).astype(np.float64)
     found = estimate(samples, truth)
     means = {n: _quality(samples[:n].mean(0), truth) for n in _numbers(len(samples))}
+    chance = standard_error(samples, truth)
     alike = reliability(samples, truth)
     measured = {n: float(psnr.mean()) for n, (psnr, _) in means.items()}
     return Findings(
@@ -76,10 +77,11 @@ def conduct(config: CeilingConfig, laboratory: "Laboratory") -> "Findings":
             _images(beside, found),
         ],
         {"ceiling": draw(measured, found, beside, alike)},
-        [_note(beside, found)],
+        [_note(beside, found, chance)],
         {
             "error": found.error.tolist(),
             "variance": found.variance.tolist(),
+            "standard_error": chance,
             "calibration": found.calibration,
             "psnr_of_mean": measured,
             "reliability": {"std": alike[0].tolist(), "error": alike[1].tolist()},
@@ -151,14 +153,15 @@ def _images(beside: "Result", found: "Estimate") -> Table:
     return Table("Each image", titles, rows)
 
 
-def _note(beside: "Result", found: "Estimate") -> str:
+def _note(beside: "Result", found: "Estimate", chance: float) -> str:
     difference = beside.mean("psnr") - found.psnr().mean()
     where = "above" if difference > 0 else "below"
     return (
         "The posterior mean has the least squared error that an estimate can have on average, if "
         "images and noise are what prior and likelihood say. The squared error of the mean of n "
         "samples is on average that of infinitely many, the ceiling, plus variance / n; both are "
-        f"estimated from all samples. GNC is {abs(difference):.2f} dB {where} the ceiling. Whether "
+        f"estimated from all samples. GNC is {abs(difference):.2f} dB {where} the ceiling, which "
+        f"other samples would move by {chance:.2f} dB (standard error). Whether "
         "the prior is right shows in the squared error of the posterior mean over the variance of "
         f"samples, 1 for a right one and here {found.calibration:.2f}: above 1 the prior is surer "
         "than it may be, and its posterior mean is no bound."

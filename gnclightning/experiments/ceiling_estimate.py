@@ -56,6 +56,22 @@ def estimate(samples: Array, truth: Array) -> Estimate:
     )
 
 
+def standard_error(samples: Array, truth: Array) -> float:
+    """Of the mean over the images of `Estimate.psnr()`, by the jackknife, in dB.
+
+    It is what other samples of the same images would change, to first order in the squared errors;
+    other images are not in it.
+
+    Args:
+        samples: (N, images, ...); N at least 3.
+        truth: (images, ...).
+    """
+    count = len(samples)
+    without_one = [estimate(np.delete(samples, n, 0), truth).error for n in range(count)]
+    relative = np.mean(without_one / estimate(samples, truth).error, 1)
+    return float(10 / np.log(10) * np.sqrt((count - 1) * np.var(relative)))
+
+
 def reliability(samples: Array, truth: Array, bins: int = 12) -> tuple[Array, Array]:
     """Standard deviations of samples and errors of their mean, over pixels that are alike.
 
