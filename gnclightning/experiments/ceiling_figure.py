@@ -49,7 +49,7 @@ def _draw_quality(
     panel.set_xscale("log", base=2)
     panel.set_xticks(list(measured), [str(number) for number in measured])
     panel.set(xlabel="samples", ylabel="PSNR (dB)")
-    panel.legend(loc="lower right")
+    panel.legend(loc="lower right", frameon=True)
 
 
 def _draw_reliability(panel: Axes, spread: Array, missed: Array) -> None:
