@@ -43,14 +43,15 @@ COMMANDS: dict[str, list[str]] = {
 VALIDATION = ["data.split=validation", "data.count=8", "methods=[]"]
 LEVELS = (0.2, 0.1, 0.05, 0.01, 0.001)
 """Relative noise levels at which the settings of the last step are compared."""
-LAST_STEPS: dict[str, tuple[int, float]] = {
+LAST_STEPS: dict[str, tuple[int | None, float]] = {
     "Tweedie's mean, t_min = 0.15 noise, at least 1e-3": (0, 0.15),
     "one step, t_min = 0.15 noise": (1, 0.15),
     "one step, t_min = 0.25 noise": (1, 0.25),
-    "four steps, t_min = 0.25 noise (default)": (4, 0.25),
+    "four steps, t_min = 0.25 noise": (4, 0.25),
     "eight steps, t_min = 0.25 noise": (8, 0.25),
+    "steps by the noise, t_min = 0.25 noise (default)": (None, 0.25),
 }
-"""`solver.mean_steps`, and t_min in units of the noise level."""
+"""`solver.mean_steps`, None for its default, and t_min in units of the noise level."""
 VARIED = (
     "alpha.gain=0.3",
     "alpha.gain=3",
@@ -58,7 +59,7 @@ VARIED = (
     "alpha.value=0.7",
     "solver.damping=1",
     "solver.damping=4",
-    "solver.cg_steps=8",
+    "solver.cg_tolerance=0.1",
     "solver.steps=20",
     "solver.steps=40",
     "solver.schedule=linear",
@@ -136,7 +137,7 @@ def settings() -> dict[str, Any]:
         name: {
             str(level): quality(
                 f"noise.relative={level}",
-                f"solver.mean_steps={steps}",
+                f"solver.mean_steps={'null' if steps is None else steps}",
                 f"solver.t_min={max(share * level, 1e-3):g}",
             )
             for level in LEVELS
