@@ -146,7 +146,7 @@ def build_objective(
     if isinstance(solver, PreconditionedConfig):
         more = {
             "damping": solver.damping,
-            "cg_tolerance": solver.cg_tolerance,
+            "cg_factor": solver.cg_factor,
             "cg_steps": solver.cg_steps,
         }
     return lambda measured: GraduatedObjective(

@@ -38,9 +38,10 @@ class GraduatedObjective:
         t_min: f = F(., t_min).
         damping: kappa in rho_t = kappa alpha_t c_t, the curvature of alpha_t R that the
             preconditioner assumes; c_t is the prior's, 1/nu_t^2 for -log p_t.
-        cg_tolerance: the preconditioner's conjugate gradients stop, image by image, where the
-            residual falls to this part of the gradient. The less noise, and the less a direction
-            is seen, the more steps that takes.
+        cg_factor: conjugate-gradient steps of the preconditioner in units of sqrt(1 + |A|^2/rho_t),
+            the square root of the condition number: their error falls at least by exp(-2 cg_factor)
+            (e.g. J. Nocedal, S. Wright, Numerical Optimization, eq. 5.36). Steps until a tolerance
+            is met would be fewer, but rounding could decide on one more, and with it the batch.
         cg_steps: of these at most.
         sigma_y: standard deviations of the noise of y (B,), for `posterior_mean` with steps.
     """
@@ -53,8 +54,8 @@ class GraduatedObjective:
         alpha: Alpha,
         t_min: float,
         damping: float = 2.0,
-        cg_tolerance: float = 0.01,
-        cg_steps: int = 200,
+        cg_factor: float = 1.0,
+        cg_steps: int = 300,
         sigma_y: Tensor | None = None,
     ):
         if not t_min > 0:
@@ -73,7 +74,7 @@ class GraduatedObjective:
         self.alpha = alpha
         self.t_min = t_min
         self.damping = damping
-        self.cg_tolerance = cg_tolerance
+        self.cg_factor = cg_factor
         self.cg_steps = cg_steps
         self.sigma_y = sigma_y
 
@@ -202,16 +203,12 @@ class GraduatedObjective:
         solution, residual = torch.zeros_like(gradient), gradient
         search, image = gradient, torch.zeros_like(self.y)
         square = squared_norm(residual)
-        goal, steps = self.cg_tolerance**2 * square, torch.zeros_like(square, dtype=torch.int64)
-        for _ in range(self.cg_steps):
-            going = square > goal
-            if not bool(going.any()):
-                break
-            steps += going
+        steps = self._steps(rho)
+        for number in range(int(steps.max())):
             search_image = self.operator(search)
             curvature = squared_norm(search_image) + rho * squared_norm(search)
             # An image that is done stays as it is, so that it does not depend on the others.
-            step = torch.where(going, _safe_divide(square, curvature), 0.0)
+            step = torch.where(number < steps, _safe_divide(square, curvature), 0.0)
             solution = solution + expand(step, search) * search
             # Measurements may have more dimensions than images.
             image = image + expand(step, search_image) * search_image
@@ -221,6 +218,10 @@ class GraduatedObjective:
             search = residual + expand(_safe_divide(square, previous), search) * search
         normal = gradient - residual - expand(rho, solution) * solution
         return Ray(-solution, -image, -normal, 2 * steps)
+
+    def _steps(self, rho: Tensor) -> Tensor:
+        root = (1 + self.operator.squared_norm() / rho).sqrt()
+        return (self.cg_factor * root).ceil().clamp(1, self.cg_steps).long()
 
     def _integrate(self, point: Point, ray: Ray, step: Tensor, moved: Point) -> Point:
         """`moved` with the regulariser that the slopes on the way from `point` give it."""

@@ -1,5 +1,7 @@
 """Objectives: gradients by finite differences, moves along rays, the preconditioner."""
 
+import math
+
 import pytest
 import torch
 
@@ -131,7 +133,7 @@ def test_steps_see_another_version_each_and_end_with_the_mean_of_the_last_eight(
     y, x = operator(random(2, 1, *shape, seed=2)), random(2, 1, *shape, seed=1)
     noise = torch.full((2,), sigma, dtype=torch.float64)
     objective = GraduatedObjective(
-        operator, y, prior, alpha, T_MIN, cg_tolerance=0, cg_steps=80, sigma_y=noise
+        operator, y, prior, alpha, T_MIN, cg_factor=1e9, cg_steps=80, sigma_y=noise
     )
     pixels = torch.eye(x[0].numel()).double().reshape(-1, 1, *shape)
     columns = operator(pixels).flatten(1)
@@ -208,26 +210,31 @@ def test_preconditioned_ray_descends_and_knows_its_images(steps):
     torch.testing.assert_close(ray.normal, exact.normal)
 
 
-def test_preconditioner_stops_at_its_tolerance_and_counts_what_it_took():
-    """Image by image: where t is large, fewer steps are enough, whatever the others need."""
+def test_preconditioner_takes_steps_by_the_condition_number_of_each_image():
+    """As many for an image as if it were alone; the error falls at least by exp(-2 cg_factor)."""
     objective = problem()
-    objective.cg_steps, objective.cg_tolerance = 50, 0.05
+    objective.cg_steps, objective.cg_factor = 50, 2.0
     gradient = random(5, 6, seed=5)
     t = torch.tensor([0.02, 0.1, 0.3, 0.7, 1.0], dtype=torch.float64)
     ray = objective.preconditioned_ray(gradient, t)
     rho = objective.damping * objective.alpha(t) / VPSDE().std(t) ** 2
-    residual = norm(gradient + ray.normal + rho[:, None] * ray.direction)
-    assert (residual <= 0.05 * norm(gradient)).all()
-    assert len(set(ray.projections.tolist())) > 1
-    for row, taken in enumerate(ray.projections.tolist()):
-        one = objective.select(torch.tensor([row]))
-        alone = one.preconditioned_ray(gradient[row : row + 1], t[row : row + 1])
-        torch.testing.assert_close(alone.direction[0], ray.direction[row])
-        assert alone.projections.tolist() == [taken]
-        one.cg_steps = taken // 2 - 1  # one step less is not enough
-        short = one.preconditioned_ray(gradient[row : row + 1], t[row : row + 1])
-        left = gradient[row] + short.normal[0] + rho[row] * short.direction[0]
-        assert left.norm() > 0.05 * gradient[row].norm()
+    matrix = objective.operator.matrix
+    largest = torch.linalg.matrix_norm(matrix, 2) ** 2
+    steps = (2 * (1 + largest / rho).sqrt()).ceil()
+    assert ray.projections.tolist() == (2 * steps).tolist()
+    assert len(steps.unique()) > 1
+    system = (matrix.mT @ matrix)[None] + rho[:, None, None] * torch.eye(6, dtype=torch.float64)
+    exact = -torch.linalg.solve(system, gradient)
+
+    def energy(error):
+        return torch.einsum("bi,bij,bj->b", error, system, error).sqrt()
+
+    assert (energy(ray.direction - exact) <= 2 * math.exp(-4) * energy(exact)).all()
+    for row in range(5):
+        alone = objective.select(torch.tensor([row]))
+        found = alone.preconditioned_ray(gradient[row : row + 1], t[row : row + 1])
+        torch.testing.assert_close(found.direction[0], ray.direction[row])
+        assert found.projections.tolist() == [2 * int(steps[row])]
 
 
 def test_preconditioner_of_a_zero_gradient_is_zero():

@@ -143,11 +143,11 @@ class PreconditionedConfig(DescentConfig):
     name: str = "preconditioned"
     steps: int = bounded(10, ">= 1")
     """Iterations. Fewer, down to 4, are enough with start=fbp solver.t_max=0.2."""
-    cg_tolerance: float = bounded(0.01, ">= 0, < 1")
-    """Conjugate gradients for a direction stop where their residual is this part of the
-    gradient..."""
-    cg_steps: int = bounded(200, ">= 1")
-    """... or after this many steps."""
+    cg_factor: float = bounded(1.0, "> 0")
+    """Conjugate-gradient steps for a direction, in units of the square root of the condition number
+    1 + |A|^2 / rho_t: the less noise, the more."""
+    cg_steps: int = bounded(300, ">= 1")
+    """No more of them than this."""
     damping: float = bounded(2.0, "> 0")
     """kappa in rho_t = kappa alpha_t c_t, with the curvature c_t of the prior (1/nu_t^2)."""
 

@@ -110,6 +110,10 @@ class LinearOperator(nn.Module, ABC):
             self._norms[key] = operator_norm(self, iterations, seed)
         return self._norms[key]
 
+    def squared_norm(self) -> float | Tensor:
+        """Square of the operator norm; of each image, or a bound of it, if they differ, (B,)."""
+        return self.norm() ** 2
+
     def mean_gain(self) -> float:
         """Mean diagonal entry of A*A, see `checks.mean_gain`; computed once and remembered."""
         if self._gain is None:

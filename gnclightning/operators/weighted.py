@@ -47,6 +47,10 @@ class Weighted(LinearOperator):
         """The operator of the images `index` (n,)."""
         return Weighted(self.operator, self.weights[index])
 
+    def squared_norm(self) -> Tensor:
+        """A bound for each image, |A|^2 times its largest weight, (B,)."""
+        return self.operator.norm() ** 2 * self.weights.double().flatten(1).amax(1)
+
     def _matvec(self, x: Tensor) -> Tensor:
         return self.roots * self.operator(x)
 
