@@ -22,6 +22,9 @@ from gnclightning.tensors import expand, inner, squared_norm, take
 _AVERAGED = 8
 """Denoised images that make the posterior mean: one of each flipped and turned version."""
 
+_MOST_STEPS = 300
+"""Of conjugate gradients; in float32 more of them change little."""
+
 
 class GraduatedObjective:
     """F(., t) for one measurement per image; implements `problem.Problem`.
@@ -38,11 +41,11 @@ class GraduatedObjective:
         t_min: f = F(., t_min).
         damping: kappa in rho_t = kappa alpha_t c_t, the curvature of alpha_t R that the
             preconditioner assumes; c_t is the prior's, 1/nu_t^2 for -log p_t.
-        cg_factor: conjugate-gradient steps of the preconditioner in units of sqrt(1 + |A|^2/rho_t),
-            the square root of the condition number: their error falls at least by exp(-2 cg_factor)
-            (e.g. J. Nocedal, S. Wright, Numerical Optimization, eq. 5.36). Steps until a tolerance
-            is met would be fewer, but rounding could decide on one more, and with it the batch.
-        cg_steps: of these at most.
+        cg_steps: conjugate-gradient steps of the preconditioner, at least.
+        cg_factor: steps in units of sqrt(1 + |A|^2/rho_t), the square root of the condition number,
+            where these are more: their error falls at least by exp(-2 cg_factor) (J. Nocedal,
+            S. Wright, Numerical Optimization, eq. 5.36). A tolerance for the residual would need
+            fewer, but rounding could decide on one more, and with it the batch.
         sigma_y: standard deviations of the noise of y (B,), for `posterior_mean` with steps.
     """
 
@@ -54,8 +57,8 @@ class GraduatedObjective:
         alpha: Alpha,
         t_min: float,
         damping: float = 2.0,
-        cg_factor: float = 1.0,
-        cg_steps: int = 300,
+        cg_steps: int = 15,
+        cg_factor: float = 1.5,
         sigma_y: Tensor | None = None,
     ):
         if not t_min > 0:
@@ -221,7 +224,8 @@ class GraduatedObjective:
 
     def _steps(self, rho: Tensor) -> Tensor:
         root = (1 + self.operator.squared_norm() / rho).sqrt()
-        return (self.cg_factor * root).ceil().clamp(1, self.cg_steps).long()
+        asked = (self.cg_factor * root).ceil().clamp(max=_MOST_STEPS)
+        return asked.clamp(min=self.cg_steps).long()
 
     def _integrate(self, point: Point, ray: Ray, step: Tensor, moved: Point) -> Point:
         """`moved` with the regulariser that the slopes on the way from `point` give it."""

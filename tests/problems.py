@@ -98,7 +98,7 @@ def problem(
         Counting(prior),
         Alpha.noise_scale(sde, alpha),
         T_MIN,
-        cg_factor=1e9,
+        cg_factor=0,
         cg_steps=3,
     )
 

@@ -36,7 +36,7 @@ def problem(index: slice = slice(None), mixture: bool = False) -> GraduatedObjec
     x = 0.5 + VARIANCE**0.5 * random(4, N, seed=4)
     y = operator(x) + SIGMA[:, None] * random(4, M, seed=2)
     alpha = Alpha.from_noise_level(sde, SIGMA[index], T_MIN, 1.0, 0.1)
-    return GraduatedObjective(operator, y[index], prior, alpha, T_MIN, cg_factor=1e9, cg_steps=N)
+    return GraduatedObjective(operator, y[index], prior, alpha, T_MIN, cg_factor=0, cg_steps=N)
 
 
 def search(

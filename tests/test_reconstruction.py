@@ -132,7 +132,8 @@ class TestNumbers:
         """Each one evaluation, one A and one A*, and 15 of each for conjugate gradients."""
         evaluations, projections, images = [], [], []
         for steps in (0, 2):
-            output = run(prior, tmp_path / f"{steps}", "methods=[]", f"solver.mean_steps={steps}")
+            fixed = ("solver.cg_factor=0", "solver.cg_steps=15", f"solver.mean_steps={steps}")
+            output = run(prior, tmp_path / f"{steps}", "methods=[]", *fixed)
             evaluations += column(output / "metrics.csv", "network_evaluations")
             projections += column(output / "metrics.csv", "operator_evaluations")
             images.append(arrays(output)["preconditioned"])

@@ -87,7 +87,7 @@ def problem(batch: int = 4, index: slice = slice(None)) -> GraduatedObjective:
         gaussian_prior(sde, 6),
         Alpha.noise_scale(sde, 0.3),
         T_MIN,
-        cg_factor=1e9,
+        cg_factor=0,
         cg_steps=6,
     )
 

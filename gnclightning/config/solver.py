@@ -143,11 +143,11 @@ class PreconditionedConfig(DescentConfig):
     name: str = "preconditioned"
     steps: int = bounded(10, ">= 1")
     """Iterations. Fewer, down to 4, are enough with start=fbp solver.t_max=0.2."""
-    cg_factor: float = bounded(1.0, "> 0")
-    """Conjugate-gradient steps for a direction, in units of the square root of the condition number
-    1 + |A|^2 / rho_t: the less noise, the more."""
-    cg_steps: int = bounded(300, ">= 1")
-    """No more of them than this."""
+    cg_steps: int = bounded(15, ">= 1")
+    """Conjugate-gradient steps for each direction, at least."""
+    cg_factor: float = bounded(1.5, ">= 0")
+    """Steps in units of the square root of the condition number 1 + |A|^2 / rho_t where these are
+    more, up to 300: the less noise, the more. 0: always cg_steps."""
     damping: float = bounded(2.0, "> 0")
     """kappa in rho_t = kappa alpha_t c_t, with the curvature c_t of the prior (1/nu_t^2)."""
 

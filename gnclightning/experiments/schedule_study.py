@@ -33,9 +33,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "preconditioner": (
         "solver.damping=1",
         "solver.damping=4",
-        "solver.cg_factor=0.5",
-        "solver.cg_factor=2",
-        "solver.cg_factor=4",
+        "solver.cg_factor=0",
+        "solver.cg_steps=8 solver.cg_factor=0.75",
+        "solver.cg_factor=3",
     ),
     "last denoising": tuple(f"solver.mean_steps={n}" for n in (0, 1, 2, 8)),
     "adaptive smoothing off": ("solver.descent_from=1000",),
