@@ -114,7 +114,7 @@ class GraduatedObjective:
         return self._point(x, residual, self.operator.adjoint(residual))
 
     def move(self, point: Point, ray: Ray, step: Tensor) -> Point:
-        """F and grad f at x + step d; the data term is moved, not projected again."""
+        """Values and gradients of f at x + step d; the data term is moved, not projected again."""
         s = expand(step, point.x)
         moved = self._point(
             point.x + s * ray.direction,

@@ -182,7 +182,7 @@ class Problem(Protocol):
         ...
 
     def move(self, point: Point, ray: Ray, step: Tensor) -> Point:
-        """F and grad f at x + step d, step (B,): `move_cost` prior evaluations."""
+        """Values and gradients of f at x + step d, step (B,): `move_cost` prior evaluations."""
         ...
 
     def select(self, index: Tensor) -> "Problem":
