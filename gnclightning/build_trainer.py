@@ -17,7 +17,7 @@ from gnclightning.build_prior import build_metadata
 from gnclightning.config import TrainConfig
 from gnclightning.errors import UserError
 from gnclightning.tracking import open_logger
-from gnclightning.training.averaging import AverageChoice, MovingAverages
+from gnclightning.training.averaging import AverageChoice, FinalExport, MovingAverages
 from gnclightning.training.batching import ResumableSharing
 from gnclightning.training.callbacks import PriorExport, ReconstructionCallback, ValidationProblem
 from gnclightning.training.data import ImageDataModule
@@ -106,11 +106,13 @@ def _callbacks(config: TrainConfig, data: ImageDataModule, output: Path) -> list
         callbacks.append(ReconstructionCallback(problem, every, export))
     callbacks.append(export)
     decays = (decay, *config.ema.alternatives)
-    if decays != (0,):
-        averages = MovingAverages(decays)
+    averages = None if decays == (0,) else MovingAverages(decays)
+    if averages is not None:
         callbacks.append(averages)
-        if len(decays) > 1:
-            callbacks.append(AverageChoice(averages, problem, export, Console()))
+    if averages is not None and len(decays) > 1:
+        callbacks.append(AverageChoice(averages, problem, export, Console()))
+    else:
+        callbacks.append(FinalExport(averages, export))
     callbacks.append(GuardedCheckpoint(output / LAST, t.checkpoint_every_n_steps, judged))
     callbacks.append(ExpectedTime(Console()))
     if config.progress:

@@ -42,6 +42,46 @@ def test_a_stopped_and_resumed_training_equals_a_whole_one(kind, tmp_path):
     assert differing(train(tmp_path / "other", 5, setting, "seed=1"), whole)
 
 
+@pytest.mark.parametrize("decay", [0.9, 0])
+def test_a_run_killed_in_its_last_validation_has_its_final_weights_when_started_again(
+    decay, tmp_path, monkeypatch
+):
+    """Its checkpoint is of the last step, and its file of the validation before."""
+    setting = f"ema.decay={decay}"
+    whole = train(tmp_path / "whole", 6, setting)
+    start = DenoisingModule.on_validation_epoch_start
+
+    def killed(self):
+        if self.global_step == 6:
+            raise KeyboardInterrupt
+        start(self)
+
+    monkeypatch.setattr(DenoisingModule, "on_validation_epoch_start", killed)
+    killed_run = [*TINY, setting, f"output={tmp_path / 'killed'}", "trainer.max_steps=6"]
+    assert cli.train(killed_run) == 130
+    assert from_pretrained(tmp_path / "killed")[1].training["steps"] == 4
+    monkeypatch.undo()
+    assert differing(train(tmp_path / "killed", 6, setting), whole) == []
+    training = from_pretrained(tmp_path / "killed")[1].training
+    assert (training["steps"], training["images_seen"]) == (6, 12)
+
+
+def test_a_new_training_replaces_the_weights_of_one_with_as_many_steps(tmp_path, monkeypatch):
+    """Also if it was killed before its only validation."""
+    old = train(tmp_path / "a", 2)
+    new = train(tmp_path / "b", 2, "seed=1")
+
+    def killed(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(DenoisingModule, "on_validation_epoch_start", killed)
+    settings = [*TINY, f"output={tmp_path / 'a'}", "trainer.max_steps=2", "seed=1"]
+    assert cli.train([*settings, "resume=false"]) == 130
+    assert differing(load_file(tmp_path / "a" / "prior.safetensors"), old) == []
+    monkeypatch.undo()
+    assert differing(train(tmp_path / "a", 2, "seed=1"), new) == []
+
+
 def test_score_then_energy_then_reload(tmp_path):
     train(tmp_path / "score", 2)
     init = tmp_path / "score" / "prior.safetensors"

@@ -1,4 +1,4 @@
-"""Moving averages of the weights with several decays, and the choice among them."""
+"""Moving averages of the weights with several decays, and which of them is shipped."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -127,6 +127,30 @@ class MovingAverages(WeightAveraging):
         super().on_load_checkpoint(trainer, pl_module, checkpoint)
         for decay, average in self._further.items():
             average.load_state_dict(found[decay])
+
+
+class FinalExport(Callback):
+    """After training, writes the average unless the last validation has.
+
+    Put it behind the averages. A run that was killed after its last checkpoint has nothing left to
+    train when it is started again, and the weights in place are not the average: so what was
+    written is looked up in the file.
+
+    Args:
+        averages: whose first one is written; None if the weights themselves are.
+        export: writes it.
+    """
+
+    def __init__(self, averages: MovingAverages | None, export: PriorExport):
+        self._averages = averages
+        self._export = export
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Put the average in place, and write it if need be."""
+        if self._averages is not None:
+            self._averages.put(self._averages.decays[0], pl_module)
+        if not self._export.has_written(trainer, pl_module):
+            self._export.write(trainer, pl_module, self._export.folder, self._export.decay)
 
 
 class AverageChoice(Callback):

@@ -14,14 +14,17 @@ from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
 
 from gnclightning.alpha import Alpha
+from gnclightning.errors import UserError
 from gnclightning.metrics import psnr, ssim
 from gnclightning.objectives import GraduatedObjective
 from gnclightning.operators import ParallelBeam2D, Radon, add_noise
 from gnclightning.priors import (
+    FILE,
     VALIDATION,
     NetworkEnergy,
     NetworkPrior,
     PriorMetadata,
+    from_pretrained,
     save_pretrained,
 )
 from gnclightning.priors.base import Prior
@@ -158,10 +161,10 @@ def _pictures(prior: NetworkPrior, truth: Tensor) -> dict[str, list[Picture]]:
 
 
 class PriorExport(Callback):
-    """Writes the averaged weights as a prior, ready to use, at each validation and at the end.
+    """Writes the averaged weights as a prior, ready to use, at each validation.
 
-    Put it before the averaging callback, behind that of reconstructions. A run that had nothing
-    left to do writes nothing: without a step, the weights in place are not the average.
+    Put it before the averaging callback, behind that of reconstructions. After training
+    `FinalExport` or `AverageChoice` has it write.
 
     Args:
         folder: to write to, with a model card.
@@ -182,7 +185,6 @@ class PriorExport(Callback):
         self.validation: dict[str, float] | None = None
         """See `ValidationProblem.judge`: of the weights to write, or earlier ones."""
         self._images = 0
-        self._stepped = False
         self._seconds = 0.0
         self._since = time.monotonic()
 
@@ -198,8 +200,7 @@ class PriorExport(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Count the images, and remember that there is something new to export."""
-        self._stepped = True
+        """Count the images."""
         self._images += self.batch_size * trainer.world_size
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -207,10 +208,19 @@ class PriorExport(Callback):
         if not trainer.sanity_checking:
             self.write(trainer, pl_module, self.folder, self.decay)
 
-    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Export the final weights."""
-        if self._stepped:
-            self.write(trainer, pl_module, self.folder, self.decay)
+    def has_written(self, trainer: L.Trainer, pl_module: L.LightningModule) -> bool:
+        """Whether the folder holds the weights in place, described as those of this step."""
+        try:
+            prior, metadata = from_pretrained(self.folder / FILE)
+        except UserError:  # there is none, or none that anybody could use
+            return False
+        assert isinstance(pl_module.prior, NetworkPrior)
+        written, current = prior.network.state_dict(), pl_module.prior.network.state_dict()
+        return (
+            metadata.training.get("steps") == trainer.global_step
+            and written.keys() == current.keys()
+            and all(torch.equal(written[name], value.cpu()) for name, value in current.items())
+        )
 
     def write(
         self, trainer: L.Trainer, pl_module: L.LightningModule, path: Path, decay: float
@@ -232,7 +242,7 @@ class PriorExport(Callback):
             **self.metadata.training,
             "steps": trainer.global_step,
             "images_seen": self._images,
-            "hardware": f"{trainer.world_size} x {_hardware(pl_module.device)}",
+            "hardware": f"{trainer.world_size} x {_hardware(trainer.strategy.root_device)}",
             "hours": round(self._elapsed() / 3600, 2),
             "ema_decay": decay,
             VALIDATION: self.validation,
