@@ -20,6 +20,7 @@ from gnclightning.tracking import open_logger
 from gnclightning.training.averaging import AverageChoice, FinalExport, MovingAverages
 from gnclightning.training.batching import ResumableSharing
 from gnclightning.training.callbacks import PriorExport, ReconstructionCallback, ValidationProblem
+from gnclightning.training.checkpoints import WholeCheckpoints
 from gnclightning.training.data import ImageDataModule
 from gnclightning.training.guard import DivergenceGuard, GuardedCheckpoint
 from gnclightning.training.monitoring import TrainingMonitor
@@ -49,6 +50,7 @@ def build_trainer(config: TrainConfig, data: ImageDataModule, output: Path) -> L
         num_sanity_val_steps=0,
         callbacks=_callbacks(config, data, output),
         logger=_loggers(config, output),
+        plugins=WholeCheckpoints(),
         enable_progress_bar=config.progress,
         enable_model_summary=False,
         use_distributed_sampler=False,
