@@ -255,6 +255,15 @@ TREES = [
         says=("expected a folder of DICOM files at ct, a file: mend the path",),
     ),
     Case(
+        "DICOM: a file whose disk fails",
+        partial(_plant_link, "/proc/self/mem"),
+        says=(
+            "expected to read every file in ct that may be read, got 1 failures",
+            f"{NAME} (Input/output error): give the command again",
+            "move such files away",
+        ),
+    ),
+    Case(
         "DICOM: no CT at all",
         _other_folder(_without_ct),
         says=("expected CT slices in ct, got none among 1 files: not CT (1)", "gnc-data inspect"),

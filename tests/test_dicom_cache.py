@@ -5,11 +5,15 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import h5py
 import numpy as np
+import pydicom
 import pytest
+from pydicom.dataset import Dataset
+from pydicom.uid import RLELossless
 
 from dicom_caches import SMALL, images, opened
 from dicom_trees import INTERCEPT, SLOPE, SPACING, ct_dataset, stored_pixels, write, write_series
@@ -18,6 +22,7 @@ from gnclightning.data.dicom import cache_file
 from gnclightning.data.dicom.cache import open_cache
 from gnclightning.data.dicom.cache_file import read_cache
 from gnclightning.data.dicom.preprocessing import Preprocessing
+from gnclightning.data.dicom.records import Reason
 from gnclightning.errors import UserError
 
 
@@ -79,6 +84,73 @@ def test_changes_of_files_or_options_make_another_cache(tmp_path):
     assert len(set(known)) == len(known) == 11
     assert all(path.exists() for path in known)
     assert opened(tmp_path).path == known[-1]
+
+
+def test_a_decoder_that_is_installed_later_is_used(tmp_path, monkeypatch):
+    write_series(tmp_path / "ct", "C001", 2)
+    compress = partial(Dataset.compress, transfer_syntax_uid=RLELossless)
+    write_series(tmp_path / "ct", "C002", 3, change=partial(compress, generate_instance_uid=False))
+    with monkeypatch.context() as without:
+        without.setattr("pydicom.pixels.common.CoderBase.is_available", False)
+        cache = opened(tmp_path)
+        assert cache.patients == ("C001",)
+        assert [r.reason for r in cache.rejections] == [Reason.NO_DECODER] * 3
+    cache = opened(tmp_path)
+    assert [s.patient for s in cache.slices] == ["C001"] * 2 + ["C002"] * 3
+    assert cache.rejections == ()
+
+
+def _failing(monkeypatch, errors, headers):
+    """Let reading files (their headers, or all of them) fail for the first times."""
+    original, left = pydicom.dcmread, list(errors)
+
+    def read(*given, **options):
+        if options.get("stop_before_pixels", False) == headers and left and (error := left.pop(0)):
+            raise error
+        return original(*given, **options)
+
+    monkeypatch.setattr(pydicom, "dcmread", read)
+
+
+FAILURES = (None, OSError(5, "Input/output error"), MemoryError(), FileNotFoundError(2, "gone"))
+
+
+@pytest.mark.parametrize("headers", [True, False])
+def test_what_the_system_failed_to_read_is_tried_again(tmp_path, monkeypatch, headers):
+    """No cache without these slices is finished; those that were converted stay."""
+    write_series(tmp_path / "ct", "C001", 8)
+    whole = open_cache(tmp_path / "ct", tmp_path / "whole", SMALL, workers=0)
+    _failing(monkeypatch, FAILURES, headers)
+    with pytest.raises(
+        UserError,
+        match=r"every file in .* may be read, got 3 failures, such as C001/.*"
+        r" \(Input/output error\): give the command again, which goes on",
+    ):
+        opened(tmp_path)
+    assert not list((tmp_path / "cache").glob("*.csv"))
+
+    converted = []
+    original = cache_module.convert
+    monkeypatch.setattr(
+        cache_module, "convert", lambda *given: converted.append(given) or original(*given)
+    )
+    cache = opened(tmp_path)
+    assert len(converted) == (8 if headers else 3)
+    assert cache.rejections == ()
+    assert cache.path.read_bytes() == whole.path.read_bytes()
+
+
+def test_a_file_that_may_not_be_read_stops_nothing_until_it_may(tmp_path, monkeypatch):
+    """Permissions change no time of the file; they are looked at all the same."""
+    paths = write_series(tmp_path / "ct", "C001", 3)
+    with monkeypatch.context() as denied:
+        denied.setattr("os.access", lambda path, mode: Path(path) != paths[0])
+        _failing(denied, [PermissionError(13, "Permission denied")], headers=True)
+        cache = opened(tmp_path)
+        assert [(r.reason, r.detail) for r in cache.rejections] == [
+            (Reason.UNREADABLE, "Permission denied")
+        ]
+    assert len(opened(tmp_path).slices) == 3
 
 
 def test_a_tree_that_has_moved_keeps_its_cache(tmp_path):

@@ -245,6 +245,12 @@ def test_files_are_found_with_size_and_time(tmp_path):
     assert found[1].changed == path.stat().st_mtime_ns
 
 
+def test_what_may_be_read_is_known_before(tmp_path):
+    write(ct_dataset(), tmp_path / "a")
+    (tmp_path / "link").symlink_to("nowhere")
+    assert [(f.file, f.readable) for f in find_files(tmp_path)] == [("a", True), ("link", False)]
+
+
 def test_places_without_files(tmp_path):
     (tmp_path / "empty" / "folder").mkdir(parents=True)
     (tmp_path / "file").write_text("")

@@ -154,6 +154,27 @@ def test_an_unknown_syntax_has_no_decoder(tmp_path):
     assert _rejected(tmp_path, dataset)[0] == Reason.NO_DECODER
 
 
+@pytest.mark.parametrize(
+    ("error", "detail"),
+    [
+        (OSError(5, "Input/output error"), "Input/output error"),
+        (MemoryError(), "not enough memory"),
+    ],
+)
+def test_failures_of_the_system_are_told_from_damage(tmp_path, monkeypatch, error, detail):
+    def fail(*_, **__):
+        raise error
+
+    write(ct_dataset(), tmp_path / "a")
+    header = read_header(tmp_path, "a")
+    monkeypatch.setattr("pydicom.dcmread", fail)
+    again = read_header(tmp_path, "a")
+    assert (again.reason, again.detail) == (Reason.UNREADABLE, detail)
+    with pytest.raises(RejectedError) as caught:
+        read_hounsfield(tmp_path, header)
+    assert (caught.value.reason, caught.value.detail) == (Reason.UNREADABLE, detail)
+
+
 def test_broken_and_constant_pixels_are_rejected(tmp_path):
     dataset = ct_dataset()
     dataset.PixelData = b"\x01\0" * 256

@@ -35,9 +35,10 @@ from gnclightning.data.dicom.conversion import convert
 from gnclightning.data.dicom.index import FULL_DOSE, FoundFile, Index, build_index, find_files
 from gnclightning.data.dicom.manifest import write_manifest
 from gnclightning.data.dicom.parallel import mapped
+from gnclightning.data.dicom.pixels import decodable
 from gnclightning.data.dicom.preprocessing import Preprocessing
 from gnclightning.data.dicom.progress import tracked
-from gnclightning.data.dicom.records import Rejection, Slice
+from gnclightning.data.dicom.records import Reason, Rejection, Slice
 from gnclightning.errors import UserError
 from gnclightning.files import replacing
 
@@ -67,7 +68,8 @@ def open_cache(
         progress: whether to show progress bars.
 
     Raises:
-        UserError: `find_files` fails, no slice can be used, slices of several sizes are not
+        UserError: `find_files` fails, the system fails to read a file that may be read (what has
+            been converted by then is kept), no slice can be used, slices of several sizes are not
             resized, or the cache is damaged or of another format.
     """
     root, folder = Path(root), Path(folder)
@@ -82,6 +84,8 @@ def open_cache(
                 if not _is_resumable(unfinished):
                     names = [found.file for found in files]
                     index = build_index(root, names, series, workers, progress)
+                    may_be_read = {found.file for found in files if found.readable}
+                    _check_read(root, [r for r in index.rejections if r.file in may_be_read])
                     _allocate(unfinished, root, index, process)
                 _fill(unfinished, root, process, workers, progress)
                 _finish(unfinished, path, root)
@@ -89,10 +93,15 @@ def open_cache(
 
 
 def _name(files: Sequence[FoundFile], process: Preprocessing, series: str | None) -> str:
-    """A name for what is made of these files: their contents are judged by size and time."""
+    """A name for what is made of these files: their contents are judged by size and time.
+
+    What can be read and decoded today belongs to it: else a file that was rejected for want of
+    either would stay so.
+    """
     made_from = {
         "format": FORMAT,
-        "files": [[found.file, found.size, found.changed] for found in files],
+        "files": [[f.file, f.size, f.changed, f.readable] for f in files],
+        "decodable": decodable(),
         "preprocessing": asdict(process),
         "series": series,
     }
@@ -149,22 +158,40 @@ def _fill(
         results = mapped(partial(convert, root, process), wanted, workers)
         shown = tracked(results, len(wanted), "converting slices", progress)
         finished: dict[int, int] = {}
+        rejected: list[Rejection] = []
         try:
             for row, result in zip(pending, shown, strict=True):
+                if isinstance(result, Rejection):
+                    rejected.append(result)
                 finished[row] = _write(file, row, result)
                 if len(finished) == _FLUSH:
                     _record(file, finished)
         finally:
             _record(file, finished)
+    _check_read(root, rejected)
 
 
 def _write(file: h5py.File, row: int, result: NDArray[np.float32] | Rejection) -> int:
     if isinstance(result, Rejection):
+        if result.reason == Reason.UNREADABLE:
+            return PENDING
         dataset(file, "reason")[row] = result.reason.encode()
         dataset(file, "detail")[row] = result.detail.encode()[:256]
         return REJECTED
     dataset(file, "images")[row] = result
     return USED
+
+
+def _check_read(root: Path, rejections: Sequence[Rejection]) -> None:
+    """Raise `UserError` if some could not be read, which may pass: no cache may keep that."""
+    failed = [r for r in rejections if r.reason == Reason.UNREADABLE]
+    if failed:
+        first = failed[0]
+        raise UserError(
+            f"expected to read every file in {root} that may be read, got {len(failed)} failures, "
+            f"such as {first.file} ({first.detail}): give the command again, which goes on with "
+            "what is missing; if that does not help, move such files away"
+        )
 
 
 def _record(file: h5py.File, finished: dict[int, int]) -> None:

@@ -11,7 +11,7 @@ from pydicom.dataset import FileDataset
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from gnclightning.data.dicom.records import Reason, RejectedError, Rejection, Slice
+from gnclightning.data.dicom.records import Reason, RejectedError, Rejection, Slice, unreadable
 
 _REQUIRED = ("PatientID", "SeriesInstanceUID", "SOPInstanceUID", "Rows", "Columns")
 _NUMBERS = ("PixelSpacing", "RescaleSlope", "RescaleIntercept")
@@ -63,10 +63,10 @@ def _read(path: Path) -> tuple[FileDataset, bytes, int]:
             return dataset, file.read(12), present
     except InvalidDicomError as error:
         raise RejectedError(Reason.NOT_DICOM, "no DICOM header") from error
-    except OSError as error:
-        raise RejectedError(Reason.UNREADABLE, error.strerror or str(error)) from error
+    except (OSError, MemoryError) as error:
+        raise unreadable(error) from error
     except Exception as error:  # pydicom raises nearly anything on damaged files
-        raise RejectedError(Reason.UNREADABLE, f"{type(error).__name__}: {error}") from error
+        raise RejectedError(Reason.UNDECODABLE, f"{type(error).__name__}: {error}") from error
 
 
 def _check_kind(dataset: FileDataset) -> None:

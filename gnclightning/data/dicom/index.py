@@ -47,11 +47,19 @@ class Index:
 
 @dataclass(frozen=True)
 class FoundFile:
-    """A file of a tree: path relative to its root, size in bytes, time of the last change in ns."""
+    """A file of a tree.
+
+    Attributes:
+        file: path relative to the root.
+        size: bytes.
+        changed: time of the last change, ns.
+        readable: whether there is something at the end of links, and it may be read.
+    """
 
     file: str
     size: int
     changed: int
+    readable: bool
 
 
 def find_files(root: str | Path, without: str | Path | None = None) -> list[FoundFile]:
@@ -87,7 +95,8 @@ def find_files(root: str | Path, without: str | Path | None = None) -> list[Foun
             # A dangling link has no size; reading its header will tell what is wrong with it.
             status = path.stat() if path.exists() else path.lstat()
             file = path.relative_to(root).as_posix()
-            found.append(FoundFile(file, status.st_size, status.st_mtime_ns))
+            readable = os.access(path, os.R_OK)
+            found.append(FoundFile(file, status.st_size, status.st_mtime_ns, readable))
     if not found:
         raise UserError(f"expected DICOM files in {root}, got none: put some there")
     return sorted(found, key=lambda f: f.file)

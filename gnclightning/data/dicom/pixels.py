@@ -12,6 +12,7 @@ from pydicom.uid import (
     HTJ2K,
     JPEG2000,
     UID,
+    AllTransferSyntaxes,
     HTJ2KLossless,
     HTJ2KLosslessRPCL,
     JPEG2000Lossless,
@@ -19,7 +20,7 @@ from pydicom.uid import (
     JPEGLSNearLossless,
 )
 
-from gnclightning.data.dicom.records import Reason, RejectedError, Slice
+from gnclightning.data.dicom.records import Reason, RejectedError, Slice, unreadable
 
 _JPEG_2000 = (JPEG2000Lossless, JPEG2000, HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K)
 _JPEG_LS = (JPEGLSLossless, JPEGLSNearLossless)
@@ -48,6 +49,18 @@ def read_hounsfield(root: Path, slice_: Slice) -> NDArray[np.float64]:
     return slice_.slope * stored.astype(np.float64) + slice_.intercept
 
 
+def decodable() -> list[str]:
+    """UIDs of the transfer syntaxes that can be decoded with what is installed."""
+    return sorted(syntax for syntax in AllTransferSyntaxes if _is_decodable(syntax))
+
+
+def _is_decodable(syntax: UID) -> bool:
+    try:
+        return get_decoder(syntax).is_available
+    except NotImplementedError:
+        return False
+
+
 def _decode(path: Path) -> NDArray[np.integer]:
     try:
         with warnings.catch_warnings():
@@ -58,7 +71,7 @@ def _decode(path: Path) -> NDArray[np.integer]:
     except RejectedError:
         raise
     except (OSError, MemoryError) as error:
-        raise RejectedError(Reason.UNREADABLE, str(error)) from error
+        raise unreadable(error) from error
     except Exception as error:  # pydicom and its decoders raise nearly anything on damaged files
         raise RejectedError(Reason.UNDECODABLE, f"{type(error).__name__}: {error}") from error
 
@@ -71,11 +84,7 @@ def _check_readable(dataset: FileDataset) -> None:
     syntax = UID(dataset.file_meta.TransferSyntaxUID)
     if not syntax.is_compressed or syntax.is_deflated:
         return
-    try:
-        available = get_decoder(syntax).is_available
-    except NotImplementedError:
-        available = False
-    if not available:
+    if not _is_decodable(syntax):
         known = syntax in (*_JPEG_2000, *_JPEG_LS)
         remedy = EXTRA if known else "convert it to an uncompressed transfer syntax"
         raise RejectedError(Reason.NO_DECODER, f"{syntax.name}: {remedy}")

@@ -39,6 +39,12 @@ class RejectedError(Exception):
         self.detail = " ".join(detail.split())
 
 
+def unreadable(error: OSError | MemoryError) -> RejectedError:
+    """A file that the system did not let be read, now; its contents are not to blame."""
+    detail = error.strerror if isinstance(error, OSError) else ""
+    return RejectedError(Reason.UNREADABLE, detail or str(error) or "not enough memory")
+
+
 @dataclass(frozen=True)
 class Rejection:
     """A file that is not used.
