@@ -2,14 +2,16 @@
 
 import math
 from dataclasses import replace
+from importlib import import_module
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from gnclightning.errors import UserError
-from gnclightning.operators import FilterName, ParallelBeam2D, Radon, fbp
+from gnclightning.operators import FanBeam2D, FilterName, ParallelBeam2D, Radon, fbp
 
 F64 = torch.float64
 FILTERS: list[FilterName] = ["ramp", "hann", "shepp-logan"]
@@ -138,6 +140,40 @@ def test_batch_equals_loop_in_both_dtypes():
     single = fbp(y.float(), geometry)
     assert single.dtype == torch.float32
     torch.testing.assert_close(single.double(), images, rtol=0, atol=1e-6)
+
+
+class Largest(TorchDispatchMode):
+    """Bytes of the largest tensor that any operation gave."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor):
+            self.bytes = max(self.bytes, result.numel() * result.itemsize)
+        return result
+
+
+@pytest.mark.parametrize("beam", ["parallel", "fan"])
+def test_a_fine_scan_takes_little_memory(beam, monkeypatch):
+    """Some angles at a time, which give the image that all at once give."""
+    geometry = (
+        ParallelBeam2D.for_image(128, 400)
+        if beam == "parallel"
+        else FanBeam2D.for_image(128, 400, source_distance=500.0, detector_distance=200.0)
+    )
+    y = random(*geometry.range_shape)
+    everything = 128**2 * 400 * 8  # bytes of the bins of all pixels at all angles
+    with Largest() as largest:
+        image = fbp(y, geometry)
+    assert largest.bytes < everything / 5
+    monkeypatch.setattr(import_module("gnclightning.operators.fbp"), "_AT_ONCE", 2**30)
+    with Largest() as largest:
+        at_once = fbp(y, geometry)
+    assert largest.bytes == everything
+    torch.testing.assert_close(image, at_once, rtol=0, atol=1e-12)
 
 
 def test_wrong_input_is_explained():

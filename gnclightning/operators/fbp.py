@@ -22,6 +22,8 @@ _WINDOWS: dict[str, Callable[[Tensor], Tensor]] = {
     "shepp-logan": torch.sinc,
 }
 
+_AT_ONCE = 2**16  # pixels times angles whose bins are computed at a time: half a megabyte an array
+
 
 def fbp(sinogram: Tensor, geometry: PlanarGeometry, filter: FilterName = "ramp") -> Tensor:
     """Filtered back-projection, intensity-correct: line integrals in, image values out.
@@ -96,24 +98,35 @@ def _angle_weights(angles: tuple[float, ...], turn: float) -> Tensor:
 
 
 def _back_project(projections: Tensor, geometry: PlanarGeometry) -> Tensor:
-    """Sum what each pixel sees, (n, angles, detectors) -> (n, pixels); 0 off the detector."""
+    """Sum what each pixel sees, (n, angles, detectors) -> (n, pixels); 0 off the detector.
+
+    Some angles at a time: (pixels, angles) of a fine scan would take more memory than its matrix.
+    """
     padded = torch.nn.functional.pad(projections, (1, 1))
-    bins = geometry.detector_bins(device=projections.device).flatten(0, 1) + 1
-    bins = bins.clamp_(0, geometry.detector_count + 1)
-    lower = bins.floor().clamp_(max=geometry.detector_count)
-    fraction = (bins - lower).to(projections)
-    weights = _depth_weights(geometry, projections)
-    image = projections.new_zeros(len(projections), len(bins))
-    for angle, index in enumerate(lower.long().unbind(1)):
-        row = padded[:, angle]
-        seen = torch.lerp(row[:, index], row[:, index + 1], fraction[:, angle])
-        image += seen if weights is None else seen * weights[:, angle]
+    pixels, count = math.prod(geometry.image_shape), len(geometry.angles)
+    image = projections.new_zeros(len(projections), pixels)
+    step = max(1, _AT_ONCE // pixels)
+    for start in range(0, count, step):
+        _add_angles(image, padded, geometry, slice(start, min(start + step, count)))
     return image
 
 
-def _depth_weights(geometry: PlanarGeometry, like: Tensor) -> Tensor | None:
+def _add_angles(image: Tensor, padded: Tensor, geometry: PlanarGeometry, angles: slice) -> None:
+    """Add what each pixel sees at `angles` to the image (n, pixels); a bin more is on each side."""
+    bins = geometry.detector_bins(angles=angles, device=padded.device).flatten(0, 1)
+    bins = bins.add_(1).clamp_(0, geometry.detector_count + 1)
+    lower = bins.floor().clamp_(max=geometry.detector_count)
+    fraction = (bins - lower).to(padded)
+    weights = _depth_weights(geometry, angles, padded)
+    for number, index in enumerate(lower.long().unbind(1)):
+        row = padded[:, angles.start + number]
+        seen = torch.lerp(row[:, index], row[:, index + 1], fraction[:, number])
+        image += seen if weights is None else seen * weights[:, number]
+
+
+def _depth_weights(geometry: PlanarGeometry, angles: slice, like: Tensor) -> Tensor | None:
     """What a projection counts at each pixel, (pixels, angles); None if all alike."""
     if not isinstance(geometry, FanBeam2D):
         return None
-    depths = geometry.depths(device=like.device).flatten(0, 1)
+    depths = geometry.depths(angles=angles, device=like.device).flatten(0, 1)
     return (geometry.source_distance / depths).square().to(like)
