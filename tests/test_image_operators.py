@@ -20,6 +20,7 @@ from gnclightning.operators import (
     Sum,
     UndersampledFourier,
     Weighted,
+    add_noise,
     dot_test,
     gaussian_kernel,
 )
@@ -192,6 +193,36 @@ def test_parts_follow_the_images_that_stay(build):
     part = operator.select(kept)
     whole = operator(x).reshape(4, -1)
     torch.testing.assert_close(part(x[kept]).reshape(2, -1), whole[kept])
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda mask: Scaled(mask, 3.0),
+        lambda mask: Composition(mask, Identity((4, 6)).to(F64)),
+        lambda mask: Stack([mask, Identity((4, 6)).to(F64), mask]),
+        lambda mask: Sum([mask, Mask(torch.arange(6).expand(4, 6) < 2).to(F64)]),
+        lambda mask: Weighted(mask, torch.ones(3, 1, 4, 6, dtype=F64)),
+        lambda mask: Sum([mask, Identity((4, 6)).to(F64)]),
+    ],
+)
+def test_what_is_not_measured_has_no_noise_and_does_not_count(build):
+    """It is what is 0 whatever the image, in operators made of operators, too."""
+    operator = build(Mask(random_mask(4, 6)).to(F64))
+    clean = operator(random(3, 1, *operator.domain_shape[-2:])).reshape(3, 1, -1)
+    measured = clean.ne(0).any(0).expand_as(clean)
+    observed = operator.observed
+    if observed is None:
+        assert bool(measured.all())
+        return
+    assert observed.shape == operator.range_shape
+    if isinstance(operator, Weighted):
+        observed = observed[0]
+    assert torch.equal(observed.flatten(), measured[0, 0])
+    y, sigma = add_noise(clean, relative=0.5, seeds=[1, 2, 3], observed=observed.flatten())
+    assert bool((y == clean)[~measured].all())
+    expected = 0.5 * clean.abs().sum(-1) / measured.sum(-1)
+    torch.testing.assert_close(sigma, expected[:, 0])
 
 
 @pytest.mark.parametrize(

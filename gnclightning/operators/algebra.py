@@ -33,6 +33,11 @@ class Composition(LinearOperator):
         self.outer = outer
         self.inner = inner
 
+    @property
+    def observed(self) -> Tensor | None:
+        """What the outer operator observes, see `LinearOperator`."""
+        return self.outer.observed
+
     def select(self, index: Tensor) -> "Composition":
         """The operator of the images `index` (n,) of a batch."""
         return Composition(self.outer.select(index), self.inner.select(index))
@@ -61,6 +66,11 @@ class Scaled(LinearOperator):
         super().__init__(operator.domain_shape, operator.range_shape, operator.dtype)
         self.operator = operator
         self.factor = factor
+
+    @property
+    def observed(self) -> Tensor | None:
+        """What B observes, see `LinearOperator`."""
+        return self.operator.observed
 
     def select(self, index: Tensor) -> "Scaled":
         """The operator of the images `index` (n,) of a batch."""
@@ -93,6 +103,14 @@ class Sum(LinearOperator):
                 )
         super().__init__(first.domain_shape, first.range_shape, first.dtype)
         self.operators = nn.ModuleList(operators)
+
+    @property
+    def observed(self) -> Tensor | None:
+        """What any of the operators observes, see `LinearOperator`."""
+        parts = _parts(self.operators)
+        if any(part.observed is None for part in parts):
+            return None
+        return reduce(torch.logical_or, (_observed(part) for part in parts))
 
     def select(self, index: Tensor) -> "Sum":
         """The operator of the images `index` (n,) of a batch."""
@@ -136,6 +154,14 @@ class Stack(LinearOperator):
             for piece, part in zip(pieces, _parts(self.operators), strict=True)
         ]
 
+    @property
+    def observed(self) -> Tensor | None:
+        """What each operator observes of its own measurements, see `LinearOperator`."""
+        parts = _parts(self.operators)
+        if all(part.observed is None for part in parts):
+            return None
+        return torch.cat([_observed(part).flatten() for part in parts])
+
     def select(self, index: Tensor) -> "Stack":
         """The operator of the images `index` (n,) of a batch."""
         return Stack([part.select(index) for part in _parts(self.operators)])
@@ -163,6 +189,12 @@ def _check_alike(one: LinearOperator, other: LinearOperator) -> None:
             f"expected operators alike, got {one.dtype} on {one.device} and {other.dtype} on "
             f"{other.device}: convert one with .to(...)"
         )
+
+
+def _observed(operator: LinearOperator) -> Tensor:
+    if operator.observed is not None:
+        return operator.observed
+    return torch.ones(operator.range_shape, dtype=torch.bool, device=operator.device)
 
 
 def _parts(operators: nn.ModuleList) -> list[LinearOperator]:

@@ -43,6 +43,12 @@ class Weighted(LinearOperator):
         self.register_buffer("weights", weights, persistent=False)
         self.register_buffer("roots", weights.sqrt(), persistent=False)
 
+    @property
+    def observed(self) -> Tensor | None:
+        """What A observes, of each image; see `LinearOperator`."""
+        observed = self.operator.observed
+        return None if observed is None else observed.expand(self.range_shape)
+
     def select(self, index: Tensor) -> "Weighted":
         """The operator of the images `index` (n,)."""
         return Weighted(self.operator, self.weights[index])
