@@ -118,6 +118,13 @@ class FanBeam2D(PlanarGeometry):
         half = self._half_detector
         return self.source_distance * half / math.hypot(half, self.length)
 
+    @property
+    def fan_angle(self) -> float:
+        """Twice the widest angle to the middle ray, in radians, of rays that meet the image."""
+        edge = self.detector_count * self.detector_spacing / 2 + abs(self.detector_offset)
+        seen = math.asin(self._radius / self.source_distance)
+        return 2 * min(seen, math.atan(edge / self.length))
+
     def depths(
         self, rows: slice = ALL, angles: slice = ALL, device: torch.device | None = None
     ) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 from gnclightning.errors import UserError
 from gnclightning.operators.fan_beam import FanBeam2D
 from gnclightning.operators.geometry import PlanarGeometry
+from gnclightning.operators.short_scan import ray_shares, scanned_arc
 
 _fft: Any = torch.fft  # comes without types
 
@@ -31,12 +32,13 @@ def fbp(sinogram: Tensor, geometry: PlanarGeometry, filter: FilterName = "ramp")
     The ramp is sampled in space, which keeps the zero frequency right, and zero-padded against
     wrap-around; back-projection is pixel-driven with linear interpolation between bins (A. C. Kak
     and M. Slaney, Principles of Computerized Tomographic Imaging, 1988, Sections 3.3 and 3.4.2).
+    Fans over less than a turn have Parker's weights (`short_scan`).
 
     Args:
         sinogram: (..., angles, detectors).
         geometry: where the rays run. The angles may be in any order and unevenly spaced, over half
-            a turn or more, fan beams over a whole turn; a wide gap between two angles leaves
-            streaks.
+            a turn or more, fan beams over half a turn and the fan angle or more, less of which is
+            warned of; a wide gap between two angles leaves streaks.
         filter: "ramp" (sharpest), "shepp-logan", or "hann" (smoothest).
 
     Returns:
@@ -54,15 +56,17 @@ def fbp(sinogram: Tensor, geometry: PlanarGeometry, filter: FilterName = "ramp")
     if filter not in _WINDOWS:
         raise UserError(f"fbp: expected filter to be one of {list(_WINDOWS)}, got {filter!r}")
     projections, spacing, turn = sinogram.reshape(-1, *geometry.range_shape), 1.0, math.pi
+    extent = turn
     if isinstance(geometry, FanBeam2D):
-        # On a detector at the centre of rotation, where rays that slant count less; a whole turn
-        # measures each line twice.
+        # On a detector at the centre of rotation, where rays that slant count less.
+        arc = scanned_arc(geometry.angles)
         position = geometry.detector_positions.to(sinogram)
         slant = geometry.length / torch.hypot(position, torch.full_like(position, geometry.length))
         spacing = geometry.source_distance / geometry.length
-        projections, turn = projections * slant / 2, 2 * math.pi
+        projections = projections * slant * ray_shares(geometry, arc).to(sinogram)
+        turn, extent = 2 * math.pi, arc.extent
     filtered = _filter(projections, spacing * geometry.detector_spacing, _WINDOWS[filter])
-    weights = _angle_weights(geometry.angles, turn).to(sinogram)
+    weights = _angle_weights(geometry.angles, turn, extent).to(sinogram)
     image = _back_project(filtered * weights[:, None], geometry)
     return image.reshape(*sinogram.shape[:-2], *geometry.image_shape)
 
@@ -83,15 +87,16 @@ def _filter(sinogram: Tensor, spacing: float, window: Callable[[Tensor], Tensor]
     return filtered[..., :count]
 
 
-def _angle_weights(angles: tuple[float, ...], turn: float) -> Tensor:
-    """Quadrature weights over `turn`, (angles,), float64, with sum `turn`.
+def _angle_weights(angles: tuple[float, ...], turn: float, extent: float) -> Tensor:
+    """Quadrature weights, (angles,), float64, with the sum `extent`.
 
-    Opposite parallel beams see the same lines, so that angles count modulo half a turn; each stands
-    for half the gap to either neighbour. Evenly spaced angles get turn / n each, repeated ones
-    share.
+    Angles count modulo `turn`, as opposite parallel beams see the same lines; each stands for half
+    the gap to either neighbour. Evenly spaced angles get turn / n each, repeated ones share. If
+    they cover less, the widest gap is only as wide as it takes to cover `extent`.
     """
     folded, order = torch.tensor(angles, dtype=torch.float64).remainder(turn).sort()
     gaps = torch.diff(folded, append=folded[:1] + turn)
+    gaps[gaps.argmax()] -= turn - extent
     weights = torch.empty_like(folded)
     weights[order] = (gaps + gaps.roll(1)) / 2
     return weights
