@@ -14,6 +14,7 @@ from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from rich.console import Console
 
 from gnclightning.build_prior import build_metadata
+from gnclightning.build_resumption import ResumableSettings, kept_settings
 from gnclightning.config import TrainConfig
 from gnclightning.errors import UserError
 from gnclightning.tracking import open_logger
@@ -99,6 +100,7 @@ def _callbacks(config: TrainConfig, data: ImageDataModule, output: Path) -> list
         DivergenceGuard(),
         TrainingMonitor(config.optimizer.batch_size, t.log_every_n_steps),
         ResumableSharing(config.optimizer.batch_size),
+        ResumableSettings(kept_settings(config, data)),
     ]
     images = data.validation_images[: config.reconstruction.count]
     problem = ValidationProblem(images, config.reconstruction.steps)

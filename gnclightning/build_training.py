@@ -4,12 +4,10 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import lightning as L
-import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import WandbLogger
 from rich.console import Console
@@ -17,8 +15,9 @@ from rich.console import Console
 from gnclightning import memory
 from gnclightning.build_ldct import build_slices
 from gnclightning.build_prior import build_prior, build_teacher
+from gnclightning.build_resumption import kept_settings, load_resumable
 from gnclightning.build_trainer import LAST, build_trainer
-from gnclightning.config import TrainConfig, from_yaml_text, save
+from gnclightning.config import TrainConfig, save
 from gnclightning.config.train import (
     EllipsesTrainDataConfig,
     FolderTrainDataConfig,
@@ -63,7 +62,8 @@ def run_training(config: TrainConfig) -> None:
     prior = build_prior(config)
     prior.network.check_size(data.image_shape)
     module = DenoisingModule(prior, build_plan(config), build_teacher(config, data))
-    state = None if resume is None else _load_resumable(resume, module, config)
+    kept = kept_settings(config, data)
+    state = None if resume is None else load_resumable(resume, module, kept)
     sizes = RUN_SIZE + AVERAGE_SIZE * len(config.ema.alternatives)
     probe_folder(output, sizes * sum(p.nbytes for p in prior.parameters()))
     try:
@@ -209,38 +209,3 @@ def build_times(config: TimeSamplingConfig) -> TimeSampling:
         case LogUniformTimesConfig(t_min=t_min):
             return LogUniformTimes(t_min)
     raise AssertionError(config)
-
-
-_KEPT = ("sde", "network", "prior", "data", "init", "teacher", "optimizer", "time_sampling", "ema")
-"""Settings that a resumed run shares with the one that it goes on from."""
-
-
-def _load_resumable(path: Path, module: DenoisingModule, config: TrainConfig) -> dict[str, Any]:
-    """A checkpoint, unless it is of another prior, network or training."""
-    saved = path.parent / "config.yaml"
-    if saved.is_file():
-        before = from_yaml_text(saved.read_text(encoding="utf-8"), TrainConfig)
-        # How many images a step has is checked once the devices are known.
-        before.optimizer = replace(before.optimizer, batch_size=config.optimizer.batch_size)
-        for name in _KEPT:
-            if getattr(before, name) != getattr(config, name):
-                raise UserError(
-                    f"{path} was trained with another {name} than is asked for; use "
-                    f"{saved}, another output=FOLDER, or resume=false"
-                )
-    try:
-        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        state = checkpoint["state_dict"]
-    except Exception as error:
-        raise UserError(
-            f"{path} is not a checkpoint of this program ({type(error).__name__}); move it away, "
-            "or give resume=false to start anew"
-        ) from error
-    wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in state.items()}
-    if wanted != found:
-        raise UserError(
-            f"{path} holds another network than the configuration describes; use the "
-            "configuration saved beside it, another output=FOLDER, or resume=false"
-        )
-    return checkpoint

@@ -155,6 +155,7 @@ def test_weights_are_the_moving_average(tmp_path):
         ("prior.parametrisation=energy", "another prior"),
         ("sde.beta_max=5", "another sde"),
         ("data.seed=3", "another data"),
+        ("seed=5", "another seed"),
         ("ema.decay=0.5", "another ema"),
         ("time_sampling.skew=1", "another time_sampling"),
         ("time_sampling.name=lognormal", "another time_sampling"),

@@ -120,10 +120,11 @@ def test_another_number_of_images_per_step_is_refused(images, batches, message, 
     assert differing(train(tmp_path, 1, *shared(4, 1)), weights) == []
 
 
-def test_a_checkpoint_that_does_not_tell_is_refused(tmp_path, capsys):
+@pytest.mark.parametrize("what", ["sharing", "settings"])
+def test_a_checkpoint_that_does_not_tell_is_refused(what, tmp_path, capsys):
     train(tmp_path, 1, *FEW)
     checkpoint = torch.load(tmp_path / "last.ckpt", weights_only=True)
-    del checkpoint["sharing"]
+    del checkpoint[what]
     torch.save(checkpoint, tmp_path / "last.ckpt")
     assert cli.train([*TINY, *FEW, f"output={tmp_path}", "trainer.max_steps=2"]) == 2
     assert "give resume=false, and init=FILE" in capsys.readouterr().err

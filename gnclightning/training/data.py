@@ -7,6 +7,7 @@ devices the stream's batches are dealt out in turn; a pass is a whole number of 
 steps. Images are not augmented (a mirrored patient is not a patient).
 """
 
+import hashlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import count, islice
@@ -67,6 +68,11 @@ class ImageDataModule(lightning.LightningDataModule):
         """Height and width of the images."""
         height, width = self.validation_images.shape[2:]
         return height, width
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Numbers and a hash of the images, where settings do not say which they are."""
+        return {}
 
     def train_dataloader(self) -> "TrainingStream":
         """This device's part of the training stream; to iterate again goes on where it was."""
@@ -162,6 +168,11 @@ class FolderDataModule(ImageDataModule):
                 f"expected images for training and validation in {path}, got {len(images)} for a "
                 f"validation fraction of {validation_fraction}: add images or lower the fraction"
             )
+        self._identity = {
+            "training": train_count,
+            "validation": len(images) - train_count,
+            "hash": hashlib.sha256(images.contiguous().numpy().data).hexdigest(),
+        }
         super().__init__(
             _Images(images[:train_count]),
             partial(shuffled, train_count, seed),
@@ -170,6 +181,11 @@ class FolderDataModule(ImageDataModule):
             batch_size,
             workers,
         )
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Of the values in [0, 1], in their order."""
+        return self._identity
 
 
 class TrainingStream:

@@ -1,8 +1,11 @@
 """A Lightning data module for converted CT slices."""
 
+import hashlib
+import json
 from dataclasses import replace
 from functools import partial
 from statistics import median
+from typing import Any
 
 import numpy as np
 
@@ -51,6 +54,14 @@ class LDCTDataModule(ImageDataModule):
             # The middles of `count` equal parts.
             places = ((np.arange(count) + 0.5) * len(validation) / count).astype(int)
             validation = [validation[place] for place in places]
+        sets = {"training": training, "validation": validation}
+        files = {name: [cache.slices[n].file for n in numbers] for name, numbers in sets.items()}
+        # The cache's name tells files of other contents, and other options, apart.
+        made_of = json.dumps([cache.path.stem, files]).encode()
+        self._identity = {
+            **{name: len(numbers) for name, numbers in sets.items()},
+            "hash": hashlib.sha256(made_of).hexdigest(),
+        }
         self._process = cache.process
         self._pixel_sizes = [cache.pixel_size(number) for number in training]
         super().__init__(
@@ -61,6 +72,11 @@ class LDCTDataModule(ImageDataModule):
             batch_size,
             workers,
         )
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Of the cache, and of the files of either set in their order."""
+        return self._identity
 
     def describe(self, metadata: PriorMetadata) -> PriorMetadata:
         """Add units of intensity and length; scanners' pixels differ, so theirs is the median."""
