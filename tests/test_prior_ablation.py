@@ -74,8 +74,8 @@ def test_a_group_is_trained_equally_long_judged_and_not_trained_again(
         assert all(torch.equal(v, trained[k]) for k, v in prior.network.state_dict().items())
 
     # What is there is not made again, and judging again gives the same.
-    monkeypatch.setattr(ablation.Leg, "start", None)
-    monkeypatch.setattr(ablation, "reconstruct", None)
+    monkeypatch.setattr("ablation_training.Leg.start", None)
+    monkeypatch.setattr("ablation_judging.reconstruct", None)
     assert run(ablation, monkeypatch, "parametrisation", "--arms", "paper") == found | {
         "hardware": found["hardware"].replace("2 arms", "1 arms")
     }

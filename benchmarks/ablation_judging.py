@@ -1,0 +1,43 @@
+"""Judges the priors of `prior_ablation.py` by what they reconstruct."""
+
+import hashlib
+import shlex
+from pathlib import Path
+from typing import Any
+
+from ablation_plan import Plan
+from kept import metrics, reconstruct
+
+from gnclightning.priors import from_pretrained
+
+
+def judge(prior: str | Path, folder: Path, plan: Plan, settings: tuple[str, ...]) -> dict[str, Any]:
+    """What reconstructions of validation phantoms are like; these weights do them only once."""
+    weights, metadata = from_pretrained(prior)
+    arguments = [
+        "data.split=validation",
+        f"data.count={plan.images}",
+        f"data.size={plan.size}",
+        f"prior.path={prior}",
+        "methods=[tv]",
+        "progress=false",
+        *plan.solve,
+        *settings,
+    ]
+    digest = hashlib.sha256(repr(arguments).encode())
+    for value in weights.state_dict().values():
+        digest.update(value.numpy().tobytes())
+    output = folder / f"judged-{digest.hexdigest()[:12]}"
+    if not (output / "summary.json").is_file():
+        reconstruct(arguments, output)
+    quality = {
+        method: {
+            key: [float(row[key]) for row in metrics(output) if (row["method"] == "tv") == other]
+            for key in ("psnr", "ssim")
+        }
+        for method, other in (("gnc", False), ("tv", True))
+    }
+    training = {key: metadata.training.get(f"arm_{key}") for key in ("seconds", "images")}
+    parameters = sum(p.numel() for p in weights.parameters())
+    command = shlex.join(["python", "reconstruct.py", *arguments])
+    return {**training, "parameters": parameters, "reconstruction": command, **quality}
