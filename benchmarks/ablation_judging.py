@@ -2,17 +2,33 @@
 
 import hashlib
 import shlex
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from ablation_plan import Plan
 from kept import metrics, reconstruct
 
+import gnclightning
 from gnclightning.priors import from_pretrained
+
+PACKAGE = Path(gnclightning.__file__).parent
+
+
+@cache
+def source() -> str:
+    """Digest of the package's code, which holds the defaults too."""
+    digest = hashlib.sha256()
+    for file in sorted(PACKAGE.rglob("*.py")):
+        digest.update(str(file.relative_to(PACKAGE)).encode() + file.read_bytes())
+    return digest.hexdigest()
 
 
 def judge(prior: str | Path, folder: Path, plan: Plan, settings: tuple[str, ...]) -> dict[str, Any]:
-    """What reconstructions of validation phantoms are like; these weights do them only once."""
+    """What reconstructions of validation phantoms are like.
+
+    Kept in `folder`, and made again only for other weights, settings or code.
+    """
     weights, metadata = from_pretrained(prior)
     arguments = [
         "data.split=validation",
@@ -24,7 +40,7 @@ def judge(prior: str | Path, folder: Path, plan: Plan, settings: tuple[str, ...]
         *plan.solve,
         *settings,
     ]
-    digest = hashlib.sha256(repr(arguments).encode())
+    digest = hashlib.sha256(repr((arguments, source())).encode())
     for value in weights.state_dict().values():
         digest.update(value.numpy().tobytes())
     output = folder / f"judged-{digest.hexdigest()[:12]}"

@@ -1,6 +1,5 @@
 """How the arms of `prior_ablation.py` are trained and judged."""
 
-import hashlib
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,10 +26,9 @@ class Plan:
     solve: tuple[str, ...] = ()
 
     def folder(self, group: str) -> Path:
-        """Of the trainings; those of another plan are not mixed with these."""
+        """Of the arms, each in a folder of its own."""
         text = f"{self.minutes:g}min-{self.points}-{self.size}px"
-        changed = hashlib.sha256(repr(self.train).encode()).hexdigest()[:8] if self.train else ""
-        return Path("runs/ablation") / f"{group}-{text}{'-' * bool(changed)}{changed}"
+        return Path("runs/ablation") / f"{group}-{text}"
 
     def command(self, group: str) -> str:
         """What trains and judges a whole group so."""

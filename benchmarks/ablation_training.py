@@ -1,5 +1,6 @@
 """Trains the arms of `prior_ablation.py` side by side, each for the same time."""
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -10,9 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from ablation_groups import Arm
+from ablation_groups import Arm, Stage
 from ablation_plan import Plan
 
+from gnclightning.config import load_train_config, to_yaml
 from gnclightning.priors import NetworkEnergy, from_pretrained, save_pretrained
 
 ROOT = Path(__file__).parents[1]
@@ -81,6 +83,37 @@ def trained_seconds(checkpoint: Path) -> float:
     return state["callbacks"]["Timer"]["time_elapsed"]["train"]
 
 
+def stage_arguments(stage: Stage, plan: Plan) -> list[str]:
+    """What `train.py` is told of a stage, save where it begins, writes and ends."""
+    return [
+        "--config",
+        relative(f"configs/train/{stage.config}.yaml"),
+        f"data.size={plan.size}",
+        f"trainer.max_steps={STEPS}",
+        f"trainer.val_check_interval={STEPS}",
+        "trainer.devices=1",
+        "reconstruction.every_n_steps=0",
+        "logger.mode=disabled",
+        "progress=false",
+        *plan.train,
+        *stage.settings,
+    ]
+
+
+def arm_folder(group: str, name: str, arm: Arm, plan: Plan) -> Path:
+    """Of an arm that is trained just so.
+
+    After a change of its settings, or of the files and defaults that complete them, it is another
+    one: what was trained before is not taken for it.
+    """
+    digest = hashlib.sha256()
+    for stage in arm.stages:
+        _, config, *settings = stage_arguments(stage, plan)
+        digest.update(repr((stage.share, stage.start)).encode())
+        digest.update(to_yaml(load_train_config(config, settings)).encode())
+    return plan.folder(group) / f"{name}-{digest.hexdigest()[:8]}"
+
+
 def legs(arm: Arm, plan: Plan, folder: Path) -> list[Leg]:
     """All legs of an arm."""
     each, share = 60 * plan.minutes / plan.points, 0.0
@@ -90,20 +123,7 @@ def legs(arm: Arm, plan: Plan, folder: Path) -> list[Leg]:
         count = round(share * plan.points) - len(found)
         if count < 1 or each < 1:
             raise SystemExit("--points: each stage of an arm needs one, of at least a second")
-        fixed = [
-            "--config",
-            relative(f"configs/train/{stage.config}.yaml"),
-            f"output={stage_folder(folder, number)}",
-            f"data.size={plan.size}",
-            f"trainer.max_steps={STEPS}",
-            f"trainer.val_check_interval={STEPS}",
-            "trainer.devices=1",
-            "reconstruction.every_n_steps=0",
-            "logger.mode=disabled",
-            "progress=false",
-            *plan.train,
-            *stage.settings,
-        ]
+        fixed = [*stage_arguments(stage, plan), f"output={stage_folder(folder, number)}"]
         if stage.start is not None:
             fixed.append(f"{stage.start}={stage_folder(folder, number - 1)}/prior.safetensors")
         for leg in range(1, count + 1):

@@ -8,7 +8,9 @@ Each arm is a process with one thread that trains through `train.py` for `--minu
 going on from the checkpoint of the one before; after each leg the averaged weights are kept, and
 when all are done these reconstruct 20 validation phantoms with the default solver. Learning rates
 stay constant after their warm-up, so that weights kept after a while are those of a training that
-ended there. What was interrupted goes on with what is missing when the command is given again.
+ended there. What was interrupted goes on with what is missing when the command is given again. Arms
+whose settings changed are trained again, and all are judged again after a change of the package,
+so that one table never mixes what was made in two ways.
 `--train` adds settings to all trainings. The arms are in `ablation_groups.py`.
 """
 
@@ -22,7 +24,7 @@ from ablation_groups import GROUPS
 from ablation_judging import judge
 from ablation_plan import Plan
 from ablation_tables import draw, tables
-from ablation_training import legs, train
+from ablation_training import arm_folder, legs, train
 from kept import keep, load, write_section
 
 from gnclightning.interruption import terminable
@@ -31,26 +33,26 @@ FIGURE = Path("docs/images/prior-ablation.png")
 
 
 def run(group: str, names: list[str], plan: Plan) -> None:
-    """Train and judge arms of a group; those of earlier runs with the same plan are kept."""
-    folder = plan.folder(group)
-    parts = {name: legs(GROUPS[group][name], plan, folder / name) for name in names}
-    missing = {n: deque(leg for leg in p if not leg.kept.is_file()) for n, p in parts.items()}
+    """Train arms of a group; judge these, and those that an earlier run trained just so."""
+    arms = GROUPS[group]
+    folders = {name: arm_folder(group, name, arm, plan) for name, arm in arms.items()}
+    parts = {name: legs(arm, plan, folders[name]) for name, arm in arms.items()}
+    missing = {n: deque(leg for leg in parts[n] if not leg.kept.is_file()) for n in names}
     with terminable():
         train(missing)
-    known = load(f"ablation-{group}")
-    command = plan.command(group)
-    found = known["arms"] if known and known["reproduce"] == command else {}
-    for name in names:
+    found = {}
+    for name, arm in arms.items():
+        trained = parts[name] and all(leg.kept.is_file() for leg in parts[name])
+        if name not in names and not trained:
+            continue
         last = {leg.stage: leg for leg in parts[name]}
         kept = [leg.kept for leg in parts[name]] or ["ellipses-128"]
-        settings = GROUPS[group][name].settings
         found[name] = {
             "train": [shlex.join(["python", "train.py", *leg.arguments]) for leg in last.values()],
-            "curve": [judge(prior, folder / name, plan, settings) for prior in kept],
+            "curve": [judge(prior, folders[name], plan, arm.settings) for prior in kept],
         }
-    ordered = {name: found[name] for name in GROUPS[group] if name in found}
     hardware = f"one thread per arm, {len(names)} arms at a time, {platform.machine()}"
-    keep(f"ablation-{group}", {"group": group, "arms": ordered}, command, hardware)
+    keep(f"ablation-{group}", {"group": group, "arms": found}, plan.command(group), hardware)
 
 
 def table() -> None:

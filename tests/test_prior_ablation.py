@@ -66,11 +66,12 @@ def test_a_group_is_trained_equally_long_judged_and_not_trained_again(
     assert points["paper"]["gnc"] != points["scaled"]["gnc"]
     folder = next(Path("runs/ablation").iterdir())
     weights = {
-        name: from_pretrained(folder / name / "points" / "1.safetensors")[0] for name in points
+        name: from_pretrained(next(folder.glob(f"{name}-*/points/1.safetensors")))[0]
+        for name in points
     }
     for name, prior in weights.items():
         assert (prior.parametrisation, prior.form) == ("energy", name)
-        trained = load_file(folder / name / "stage-0" / "prior.safetensors")
+        trained = load_file(next(folder.glob(f"{name}-*/stage-0/prior.safetensors")))
         assert all(torch.equal(v, trained[k]) for k, v in prior.network.state_dict().items())
 
     # What is there is not made again, and judging again gives the same.
@@ -120,3 +121,67 @@ def test_a_leg_takes_a_second_at_least(ablation, tmp_path):
     arm = ablation.GROUPS["parametrisation"]["paper"]
     with pytest.raises(SystemExit, match="at least a second"):
         ablation.legs(arm, ablation.Plan(minutes=0.05, points=6), tmp_path)
+
+
+def test_another_training_has_another_folder(ablation, monkeypatch, tmp_path):
+    """After any change of what trains an arm; one of the defaults or of a file counts too."""
+    import ablation_groups
+    import ablation_training
+
+    def folder(arm, plan=ablation.Plan(), group="times", name="arm"):  # noqa: B008
+        return ablation.arm_folder(group, name, arm, plan)
+
+    uniform = ablation.GROUPS["times"]["uniform"]
+    edited = ablation_groups._energy("time_sampling.skew=9")
+    start = ablation.GROUPS["start"]
+    folders = {
+        folder(uniform),
+        folder(edited),
+        folder(uniform, ablation.Plan(train=("network.channels=16",))),
+        folder(uniform, ablation.Plan(minutes=31)),
+        folder(uniform, ablation.Plan(size=64)),
+        folder(start["warm"]),
+        folder(start["distilled"]),
+    }
+    assert len(folders) == 7
+    (tmp_path / "configs/train").mkdir(parents=True)
+    text = (ROOT / "configs/train/ellipses_energy.yaml").read_text()
+    (tmp_path / "configs/train/ellipses_energy.yaml").write_text(text)
+    monkeypatch.setattr(ablation_training, "ROOT", tmp_path)
+    assert folder(uniform) in folders
+    changed = text.replace("matrix_lr: 0.01", "matrix_lr: 0.02")
+    (tmp_path / "configs/train/ellipses_energy.yaml").write_text(changed)
+    assert folder(uniform) not in folders
+
+
+def test_other_code_or_settings_judge_anew(ablation, monkeypatch, tmp_path):
+    """A judgement is found again only for the same weights, settings and package."""
+    import ablation_judging
+
+    done = []
+
+    def reconstruct(arguments, output):
+        done.append(output)
+        output.mkdir(parents=True)
+        (output / "summary.json").write_text("{}")
+        rows = "method,psnr,ssim\ngnc,30,0.9\ntv,29,0.8\n"
+        (output / "metrics.csv").write_text(rows)
+
+    monkeypatch.setattr(ablation_judging, "reconstruct", reconstruct)
+    monkeypatch.setattr(ablation_judging, "PACKAGE", tmp_path / "package")
+    (tmp_path / "package").mkdir()
+    plan = ablation.Plan(images=1)
+
+    def judge(*settings):
+        ablation_judging.source.cache_clear()
+        return ablation.judge("ellipses-128", tmp_path / "arm", plan, settings)
+
+    assert judge() == judge()
+    assert len(done) == 1
+    judge("solver.t_min=1e-2")
+    (tmp_path / "package" / "solver.py").write_text("steps = 10")
+    judge()
+    (tmp_path / "package" / "solver.py").write_text("steps = 20")
+    judge()
+    assert len(set(done)) == len(done) == 4
+    ablation_judging.source.cache_clear()
