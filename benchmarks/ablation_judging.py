@@ -12,6 +12,9 @@ from kept import metrics, reconstruct
 import gnclightning
 from gnclightning.priors import from_pretrained
 
+TRAINING = ("seconds", "images", "processor_seconds", "neighbours")
+"""What is kept of the training with the weights (`ablation_training.Leg.keep`)."""
+
 PACKAGE = Path(gnclightning.__file__).parent
 
 
@@ -53,7 +56,7 @@ def judge(prior: str | Path, folder: Path, plan: Plan, settings: tuple[str, ...]
         }
         for method, other in (("gnc", False), ("tv", True))
     }
-    training = {key: metadata.training.get(f"arm_{key}") for key in ("seconds", "images")}
+    training = {key: metadata.training.get(f"arm_{key}") for key in TRAINING}
     parameters = sum(p.numel() for p in weights.parameters())
     command = shlex.join(["python", "reconstruct.py", *arguments])
     return {**training, "parameters": parameters, "reconstruction": command, **quality}

@@ -26,16 +26,28 @@ def _table(result: Mapping[str, Any]) -> list[str]:
         "",
     ]
     trained = first["seconds"] is not None
-    columns = ["million parameters", "images seen"] if trained else []
+    columns = ["million parameters", "images seen", "processor min", "arms at a time"]
     curve = next(iter(arms.values()))["curve"]
     heads = [f"{p['seconds'] / 60:.3g} min" for p in curve] if trained else ["PSNR, dB / SSIM"]
-    lines += header(["arm", *columns, *heads, "difference to the best, dB"])
+    lines += header(["arm", *(columns if trained else []), *heads, "difference to the best, dB"])
     for name, arm in arms.items():
         end = ends[name]
-        about = [f"{end['parameters'] / 1e6:.2f}", f"{end['images']}"] if trained else []
+        about = _training(arm["curve"]) if trained else []
         cells = [_quality(point["gnc"]) for point in arm["curve"]]
         lines.append(row([name, *about, *cells, _difference(end, ends[best], name == best)]))
     return [*lines, ""]
+
+
+def _training(curve: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Size and work at the end, and how many arms shared the processor in the legs."""
+    end, at_a_time = curve[-1], [1 + point["neighbours"] for point in curve]
+    least, most = min(at_a_time), max(at_a_time)
+    return [
+        f"{end['parameters'] / 1e6:.2f}",
+        f"{end['images']}",
+        f"{end['processor_seconds'] / 60:.3g}",
+        f"{most}" if least == most else f"{least} to {most}",
+    ]
 
 
 def _quality(values: Mapping[str, Sequence[float]]) -> str:

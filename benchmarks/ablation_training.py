@@ -2,11 +2,11 @@
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import time
-from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +14,9 @@ import torch
 from ablation_groups import Arm, Stage
 from ablation_plan import Plan
 
+from gnclightning.build_trainer import LAST
 from gnclightning.config import load_train_config, to_yaml
+from gnclightning.files import replacing
 from gnclightning.priors import NetworkEnergy, from_pretrained, save_pretrained
 
 ROOT = Path(__file__).parents[1]
@@ -24,29 +26,48 @@ STEPS = 1_000_000
 
 @dataclass(frozen=True)
 class Leg:
-    """A part of an arm's training, and where the weights after it are kept.
+    """A part of an arm's training, done whole or not at all.
 
     Attributes:
         folder: the arm's.
         stage: number of the stage that the leg is part of.
+        number: of the leg among all of the arm, from 1.
+        first: whether the stage begins with it.
         arguments: of `train.py`.
-        kept: file of the weights after the leg.
     """
 
     folder: Path
     stage: int
+    number: int
+    first: bool
     arguments: list[str]
-    kept: Path
 
     @property
     def output(self) -> Path:
         """The run folder of the stage."""
         return stage_folder(self.folder, self.stage)
 
+    @property
+    def kept(self) -> Path:
+        """The weights after the leg."""
+        return point(self.folder, self.number)
+
+    @property
+    def log(self) -> Path:
+        """What the training printed."""
+        return self.kept.with_suffix(".log")
+
     def start(self) -> subprocess.Popen[bytes]:
-        """Train in a process of its own with one thread."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "train.log").open("ab") as log:
+        """Train in a process of its own with one thread, from where the leg before ended.
+
+        What an interrupted process left is not gone on from, as others ran beside it.
+        """
+        self.kept.parent.mkdir(parents=True, exist_ok=True)
+        if self.first:
+            shutil.rmtree(self.output, ignore_errors=True)
+        else:
+            shutil.copyfile(point(self.folder, self.number - 1, ".ckpt"), self.output / LAST)
+        with self.log.open("wb") as log:
             return subprocess.Popen(
                 [sys.executable, relative("train.py"), *self.arguments],
                 env=os.environ | {"OMP_NUM_THREADS": "1"},
@@ -54,17 +75,35 @@ class Leg:
                 stderr=subprocess.STDOUT,
             )
 
-    def keep(self) -> None:
-        """Keep the weights as an energy (a score as what it would become by a warm start)."""
+    def keep(self, processor_seconds: float, neighbours: int) -> None:
+        """Keep the weights as an energy (a score as what it would become by a warm start).
+
+        Args:
+            processor_seconds: of the process that trained.
+            neighbours: other arms that were trained at the same time.
+        """
         stages = [stage_folder(self.folder, number) for number in range(self.stage + 1)]
         prior, metadata = from_pretrained(self.output)
+        if self.number > 1:
+            before = from_pretrained(point(self.folder, self.number - 1))[1].training
+            processor_seconds += before["arm_processor_seconds"]
         training = {
             **metadata.training,
-            "arm_seconds": sum(trained_seconds(stage / "last.ckpt") for stage in stages),
+            "arm_seconds": sum(trained_seconds(stage / LAST) for stage in stages),
             "arm_images": sum(from_pretrained(s)[1].training["images_seen"] for s in stages),
+            "arm_processor_seconds": processor_seconds,
+            "arm_neighbours": neighbours,
         }
+        with replacing(point(self.folder, self.number, ".ckpt")) as temporary:
+            shutil.copyfile(self.output / LAST, temporary)
         energy = NetworkEnergy(prior.sde, prior.network, prior.form)
         save_pretrained(energy, replace(metadata, training=training), self.kept)
+        point(self.folder, self.number - 1, ".ckpt").unlink(missing_ok=True)
+
+
+def point(folder: Path, number: int, suffix: str = ".safetensors") -> Path:
+    """The weights that an arm had after a leg, or the checkpoint to go on from."""
+    return folder / "points" / f"{number}{suffix}"
 
 
 def relative(path: str) -> str:
@@ -129,31 +168,43 @@ def legs(arm: Arm, plan: Plan, folder: Path) -> list[Leg]:
         for leg in range(1, count + 1):
             days, seconds = divmod(round(leg * each), 86400)
             limit = f"{days:02}:" + time.strftime("%H:%M:%S", time.gmtime(seconds))
-            kept = folder / "points" / f"{len(found) + 1}.safetensors"
-            found.append(Leg(folder, number, [*fixed, f"trainer.max_time={limit}"], kept))
+            arguments = [*fixed, f"trainer.max_time={limit}"]
+            found.append(Leg(folder, number, len(found) + 1, leg == 1, arguments))
     return found
 
 
-def train(queues: Mapping[str, deque[Leg]]) -> None:
-    """Train the arms side by side, each its legs one after the other."""
-    running: dict[str, tuple[Leg, subprocess.Popen[bytes]]] = {}
+def train(arms: Iterable[Sequence[Leg]]) -> None:
+    """Train arms side by side: all start a leg together, and the next when all have ended it.
+
+    Legs whose weights are there already are not done again.
+    """
+    for together in zip(*arms, strict=True):
+        missing = [leg for leg in together if not leg.kept.is_file()]
+        ended = _run(missing)
+        failed = [leg for leg, (status, _) in zip(missing, ended, strict=True) if status]
+        for leg, (status, processor_seconds) in zip(missing, ended, strict=True):
+            if not status:
+                leg.keep(processor_seconds, len(missing) - 1)
+                print(leg.kept, flush=True)
+        if failed:
+            raise SystemExit("\n".join(f"training failed, see {leg.log}" for leg in failed))
+
+
+def _run(legs: Sequence[Leg]) -> list[tuple[int, float]]:
+    """Exit status and processor seconds of each."""
+    running: list[subprocess.Popen[bytes]] = []
     try:
-        while running or any(queues.values()):
-            for name, queue in queues.items():
-                if name in running:
-                    leg, process = running[name]
-                    if process.poll() is None:
-                        continue
-                    if process.returncode:
-                        raise SystemExit(f"{name}: training failed, see {leg.folder}/train.log")
-                    del running[name]
-                    leg.keep()
-                    print(f"{name}: {leg.kept}", flush=True)
-                if queue:
-                    running[name] = (queue[0], queue.popleft().start())
-            time.sleep(0.2)
+        for leg in legs:
+            running.append(leg.start())
+        return [_ended(process) for process in running]
     finally:
-        for _, process in running.values():
+        for process in running:
             process.terminate()
-        for _, process in running.values():
+        for process in running:
             process.wait()
+
+
+def _ended(process: subprocess.Popen[bytes]) -> tuple[int, float]:
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return process.returncode, usage.ru_utime + usage.ru_stime

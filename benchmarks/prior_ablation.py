@@ -5,19 +5,21 @@
 
 Each arm is a process with one thread that trains through `train.py` for `--minutes`
 (`trainer.max_time`), which the stages of an arm share. The time is cut into `--points` legs, each
-going on from the checkpoint of the one before; after each leg the averaged weights are kept, and
-when all are done these reconstruct 20 validation phantoms with the default solver. Learning rates
-stay constant after their warm-up, so that weights kept after a while are those of a training that
-ended there. What was interrupted goes on with what is missing when the command is given again. Arms
+going on from the checkpoint of the one before, which all arms start together; after each leg the
+averaged weights are kept, and when all are done these reconstruct 20 validation phantoms with the
+default solver. Learning rates stay constant after their warm-up, so that weights kept after a while
+are those of a training that ended there. When the command is given again, legs that were finished
+are not repeated, and one that was interrupted is done from its beginning, since it had other
+neighbours on the processor: their number and the processor time are kept with each point. Arms
 whose settings changed are trained again, and all are judged again after a change of the package,
 so that one table never mixes what was made in two ways.
 `--train` adds settings to all trainings. The arms are in `ablation_groups.py`.
 """
 
 import argparse
+import os
 import platform
 import shlex
-from collections import deque
 from pathlib import Path
 
 from ablation_groups import GROUPS
@@ -37,9 +39,8 @@ def run(group: str, names: list[str], plan: Plan) -> None:
     arms = GROUPS[group]
     folders = {name: arm_folder(group, name, arm, plan) for name, arm in arms.items()}
     parts = {name: legs(arm, plan, folders[name]) for name, arm in arms.items()}
-    missing = {n: deque(leg for leg in parts[n] if not leg.kept.is_file()) for n in names}
     with terminable():
-        train(missing)
+        train(parts[name] for name in names if parts[name])
     found = {}
     for name, arm in arms.items():
         trained = parts[name] and all(leg.kept.is_file() for leg in parts[name])
@@ -51,7 +52,7 @@ def run(group: str, names: list[str], plan: Plan) -> None:
             "train": [shlex.join(["python", "train.py", *leg.arguments]) for leg in last.values()],
             "curve": [judge(prior, folders[name], plan, arm.settings) for prior in kept],
         }
-    hardware = f"one thread per arm, {len(names)} arms at a time, {platform.machine()}"
+    hardware = f"one thread per arm, {os.cpu_count()} cores, {platform.machine()}"
     keep(f"ablation-{group}", {"group": group, "arms": found}, plan.command(group), hardware)
 
 
