@@ -1,7 +1,9 @@
 """Trains the arms of `prior_ablation.py` side by side, each for the same time."""
 
 import hashlib
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -9,6 +11,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from ablation_groups import Arm, Stage
@@ -16,12 +19,16 @@ from ablation_plan import Plan
 
 from gnclightning.build_trainer import LAST
 from gnclightning.config import load_train_config, to_yaml
-from gnclightning.files import replacing
+from gnclightning.files import replacing, write_json
 from gnclightning.priors import NetworkEnergy, from_pretrained, save_pretrained
 
 ROOT = Path(__file__).parents[1]
 STEPS = 1_000_000
 """So many that the cosine of the learning rates does not begin to fall."""
+DIVERGED = "training diverged"
+"""How what `train.py` prints of a divergence begins."""
+RECORD = "diverged.json"
+"""File in the folder of an arm that diverged; without it the leg is tried once more."""
 
 
 @dataclass(frozen=True)
@@ -176,18 +183,28 @@ def legs(arm: Arm, plan: Plan, folder: Path) -> list[Leg]:
 def train(arms: Iterable[Sequence[Leg]]) -> None:
     """Train arms side by side: all start a leg together, and the next when all have ended it.
 
-    Legs whose weights are there already are not done again.
+    Legs whose weights are there already are not done again, nor those of an arm that diverged.
     """
     for together in zip(*arms, strict=True):
-        missing = [leg for leg in together if not leg.kept.is_file()]
-        ended = _run(missing)
-        failed = [leg for leg, (status, _) in zip(missing, ended, strict=True) if status]
-        for leg, (status, processor_seconds) in zip(missing, ended, strict=True):
+        missing = [leg for leg in together if not leg.kept.is_file() and not diverged(leg.folder)]
+        failed: list[str] = []
+        for leg, (status, processor_seconds) in zip(missing, _run(missing), strict=True):
             if not status:
                 leg.keep(processor_seconds, len(missing) - 1)
                 print(leg.kept, flush=True)
+            elif reason := re.search(f"{DIVERGED}[^;]*", leg.log.read_text(errors="replace")):
+                write_json(leg.folder / RECORD, {"leg": leg.number, "reason": reason[0]})
+                print(f"{leg.folder}: {reason[0]}", flush=True)
+            else:
+                failed.append(f"training failed, see {leg.log}")
         if failed:
-            raise SystemExit("\n".join(f"training failed, see {leg.log}" for leg in failed))
+            raise SystemExit("\n".join(failed))
+
+
+def diverged(folder: Path) -> dict[str, Any] | None:
+    """In which leg of an arm, and what the training said; None where it did not."""
+    path = folder / RECORD
+    return json.loads(path.read_text()) if path.is_file() else None
 
 
 def _run(legs: Sequence[Leg]) -> list[tuple[int, float]]:

@@ -10,7 +10,8 @@ averaged weights are kept, and when all are done these reconstruct 20 validation
 default solver. Learning rates stay constant after their warm-up, so that weights kept after a while
 are those of a training that ended there. When the command is given again, legs that were finished
 are not repeated, and one that was interrupted is done from its beginning, since it had other
-neighbours on the processor: their number and the processor time are kept with each point. Arms
+neighbours on the processor: their number and the processor time are kept with each point. An arm
+that diverges is told of, while the others go on. Arms
 whose settings changed are trained again, and all are judged again after a change of the package,
 so that one table never mixes what was made in two ways.
 `--train` adds settings to all trainings. The arms are in `ablation_groups.py`.
@@ -26,7 +27,7 @@ from ablation_groups import GROUPS
 from ablation_judging import judge
 from ablation_plan import Plan
 from ablation_tables import draw, tables
-from ablation_training import arm_folder, legs, train
+from ablation_training import arm_folder, diverged, legs, train
 from kept import keep, load, write_section
 
 from gnclightning.interruption import terminable
@@ -43,14 +44,19 @@ def run(group: str, names: list[str], plan: Plan) -> None:
         train(parts[name] for name in names if parts[name])
     found = {}
     for name, arm in arms.items():
-        trained = parts[name] and all(leg.kept.is_file() for leg in parts[name])
-        if name not in names and not trained:
+        kept = [leg.kept for leg in parts[name] if leg.kept.is_file()]
+        end = diverged(folders[name])
+        ended = bool(parts[name]) and (end is not None or len(kept) == len(parts[name]))
+        if name not in names and not ended:
             continue
         last = {leg.stage: leg for leg in parts[name]}
-        kept = [leg.kept for leg in parts[name]] or ["ellipses-128"]
         found[name] = {
             "train": [shlex.join(["python", "train.py", *leg.arguments]) for leg in last.values()],
-            "curve": [judge(prior, folders[name], plan, arm.settings) for prior in kept],
+            "diverged": end and end | {"minutes": end["leg"] * plan.minutes / plan.points},
+            "curve": [
+                judge(prior, folders[name], plan, arm.settings)
+                for prior in (kept if parts[name] else ["ellipses-128"])
+            ],
         }
     hardware = f"one thread per arm, {os.cpu_count()} cores, {platform.machine()}"
     keep(f"ablation-{group}", {"group": group, "arms": found}, plan.command(group), hardware)

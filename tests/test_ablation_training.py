@@ -30,6 +30,8 @@ class Trainings:
         self.starts: list[tuple[str, str, int]] = []
         """Folder of the arm, stage and first step of each that was started."""
         self.interrupt_after = 1000
+        self.failures: dict[tuple[str, int], str] = {}
+        """What is printed before it fails by the training of a folder from some step on."""
         self.popen = subprocess.Popen
 
     def __call__(self, command, env, stdout, stderr):
@@ -38,6 +40,8 @@ class Trainings:
         last = output / "last.ckpt"
         before = torch.load(last)["global_step"] if last.is_file() else 0
         self.starts.append((output.parent.name, output.name, before))
+        if said := self.failures.get((output.parent.name, before)):
+            return self.popen(["sh", "-c", f"echo '{said}'; exit 2"], stdout=stdout)
         self.write(output, before + 10, before + 10)
         if len(self.starts) == self.interrupt_after:
             raise KeyboardInterrupt
@@ -128,10 +132,74 @@ def test_the_table_tells_unequal_conditions(ablation, trainings):
         for name in arms
     }
     made = {"reproduce": "command", "hardware": "", "date": "", "group": "times"}
-    lines = tables([made | {"arms": {name: {"curve": curve} for name, curve in curves.items()}}])
+    told = {"train": ["command"], "diverged": None}
+    lines = tables([made | {"arms": {n: told | {"curve": curve} for n, curve in curves.items()}}])
     head, _, power, uniform, min_snr = (
         line.split(" | ") for line in lines if line.startswith("| ")
     )
     assert head[3:5] == ["processor min", "arms at a time"]
     assert [row[4] for row in (power, uniform, min_snr)] == ["1 to 2", "2", "1 to 2"]
     assert float(power[3]) == pytest.approx(curves["power"][1]["processor_seconds"] / 60, rel=1e-2)
+
+
+LOST = "training diverged: the loss is nan after 12 steps"
+
+
+def test_an_arm_that_diverges_does_not_stop_the_others(ablation, trainings, monkeypatch):
+    """It keeps what it had, is told of in result, table and figure, and is not trained again."""
+    from ablation_tables import draw, tables
+
+    plan = ablation.Plan(minutes=30, points=3)
+    names = ["power", "uniform", "min_snr"]
+    folders = {n: ablation.arm_folder("times", n, ablation.GROUPS["times"][n], plan) for n in names}
+    trainings.failures = {
+        (folders["uniform"].name, 10): f"gnc-train: error: {LOST}; prior.safetensors keeps 10",
+        (folders["min_snr"].name, 0): f"gnc-train: error: {LOST}; there were no good weights",
+    }
+    quality = {"gnc": {"psnr": [30.0, 31.0], "ssim": [0.9, 0.8]}, "tv": {"psnr": [9.0, 9.0]}}
+    quality["tv"]["ssim"] = [0.1, 0.2]
+
+    def judge(prior, *_):
+        training = from_pretrained(prior)[1].training
+        known = ("seconds", "images", "processor_seconds", "neighbours")
+        return {key: training[f"arm_{key}"] for key in known} | {"parameters": 9} | quality
+
+    monkeypatch.setattr(ablation, "judge", judge)
+    for _ in range(2):
+        ablation.run("times", names, plan)
+        found = ablation.load("ablation-times")
+        curves = {name: arm["curve"] for name, arm in found["arms"].items()}
+        assert {name: len(curve) for name, curve in curves.items()} == dict(
+            power=3, uniform=1, min_snr=0
+        )
+        assert [point["neighbours"] for point in curves["power"]] == [2, 1, 0]
+        ends = {name: arm["diverged"] for name, arm in found["arms"].items()}
+        assert ends == {
+            "power": None,
+            "uniform": {"leg": 2, "minutes": 20, "reason": LOST},
+            "min_snr": {"leg": 1, "minutes": 10, "reason": LOST},
+        }
+    assert len(trainings.starts) == 6
+    rows = [line.split(" | ") for line in tables([found]) if line.startswith("| ")]
+    assert [row[-1] for row in rows[2:]] == [
+        " |",
+        f"diverged before 20 min: {LOST} |",
+        f"diverged before 10 min: {LOST} |",
+    ]
+    assert len({len(row) for row in rows}) == 1
+    assert [row[6] for row in rows[2:]] == ["30.50 / 0.850", "", ""]
+    draw([found], Path("figure.png"))
+    assert Path("figure.png").stat().st_size > 1000
+
+
+def test_what_else_fails_is_said_once_the_others_have_ended(ablation, trainings):
+    plan = ablation.Plan(points=2)
+    arms = [ablation.legs(ablation.GROUPS["times"]["power"], plan, Path(name)) for name in "ab"]
+    trainings.failures = {("a", 0): "gnc-train: error: the disk is full"}
+    with pytest.raises(SystemExit, match=r"training failed, see a/points/1\.log"):
+        ablation.train(arms)
+    assert "the disk is full" in Path("a/points/1.log").read_text()
+    assert len(points(Path("b"))) == 1
+    trainings.failures = {}
+    ablation.train(arms)
+    assert [point["arm_neighbours"] for point in points(Path("a"))] == [0, 1]
