@@ -12,11 +12,8 @@ angles.
 """
 
 import argparse
-import json
 import os
-import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -24,52 +21,15 @@ from typing import Any
 import torch
 from bench_tables import PAGE, sections
 from kept import keep, reconstruct, write_section
+from passes import Pass, merged, one_pass
 from throughput import in_own_process
 from training import in_process
 
 from gnclightning.operators import ParallelBeam2D, Radon
 from gnclightning.training.monitoring import peak_memory
 
-ROOT = Path(__file__).parents[1]
 QUALITY, STEPS = 33.2, (4, 6, 8, 10, 12, 16, 20)
 BATCH = 16
-
-
-def one_pass(given: argparse.Namespace) -> list[dict[str, Any]]:
-    """Every benchmark of the suite once: what it is about, and the median of its rounds."""
-    timed = given.device == "cpu" and given.threads == 1
-    with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "report.json"
-        command = [
-            *(sys.executable, "-m", "pytest", "benchmarks/suite", "--quiet"),
-            *("-p", "no:xdist", "-p", "no:cacheprovider"),
-            *("--override-ini=addopts=", "--override-ini=python_files=bench_*.py"),
-            *("--override-ini=filterwarnings=default", f"--device={given.device}"),
-            *(f"--benchmark-json={report}", "--benchmark-quiet"),
-            f"--benchmark-timer=time.{'process_time' if timed else 'perf_counter'}",
-            *(["--tiny"] if given.tiny else []),
-            *(["-k", given.only] if given.only else []),
-        ]
-        paths = os.pathsep.join(str(path) for path in (ROOT, ROOT / "benchmarks"))
-        environment = os.environ | {"OMP_NUM_THREADS": str(given.threads), "PYTHONPATH": paths}
-        subprocess.run(command, cwd=ROOT, env=environment, check=True)
-        found = json.loads(report.read_text())["benchmarks"]
-    return [
-        {
-            "test": entry["name"].partition("[")[0].removeprefix("test_"),
-            **entry["extra_info"],
-            "seconds": entry["stats"]["median"],
-        }
-        for entry in found
-    ]
-
-
-def merged(passes: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """One row for each benchmark, with its seconds in each pass."""
-    return [
-        {**rows[0], "seconds": [row["seconds"] for row in rows]}
-        for rows in zip(*passes, strict=True)
-    ]
 
 
 def to_quality(given: argparse.Namespace) -> list[dict[str, float]]:
@@ -104,12 +64,17 @@ def run(given: argparse.Namespace) -> None:
     if given.device == "cuda" and not torch.cuda.is_available():
         raise SystemExit("expected a CUDA device, found none: nothing was measured")
     torch.set_num_threads(given.threads)
-    passes: list[list[dict[str, Any]]] = []
+    passes: list[Pass] = []
     loads: list[float] = []
     for _ in range(given.passes):
         loads.append(os.getloadavg()[0])
         passes.append(one_pass(given))
-    result: dict[str, Any] = {"rows": merged(passes), "load": loads, "threads": given.threads}
+    result: dict[str, Any] = {**merged(passes), "load": loads, "threads": given.threads}
+    name = given.name or f"bench-{given.device}" + (
+        f"-{given.threads}" if given.device == "cpu" else ""
+    )
+    words = " ".join(["python", "benchmarks/bench.py", *sys.argv[1:]])
+    keep(name, result, words, hardware(given))  # already now, should anything below fail
     if not (given.tiny or given.only):
         result["quality"] = to_quality(given)
         steps = int(result["quality"][-1]["steps"])
@@ -118,11 +83,9 @@ def run(given: argparse.Namespace) -> None:
             result["throughput"] = in_own_process(asked, BATCH)
         result["large"] = in_process(large, given.device)
     result["load"].append(os.getloadavg()[0])
-    name = given.name or f"bench-{given.device}" + (
-        f"-{given.threads}" if given.device == "cpu" else ""
-    )
-    words = ["python", "benchmarks/bench.py", *sys.argv[1:]]
-    keep(name, result, " ".join(words), hardware(given))
+    keep(name, result, words, hardware(given))
+    if result["failed"]:
+        raise SystemExit(f"failed, the rest is kept: {', '.join(result['failed'])}")
 
 
 def hardware(given: argparse.Namespace) -> str:

@@ -31,7 +31,10 @@ def section(result: dict[str, Any]) -> list[str]:
     makers: list[Callable[[Rows], list[str]]] = [projector, building, solver, network, others]
     for make in makers:
         lines += ["", *make(rows)]
-    return lines + quality(result)
+    lines += quality(result)
+    if failed := result["failed"]:
+        lines += ["", f"Failed, and therefore in no table: {', '.join(failed)}."]
+    return lines
 
 
 def seconds(rows: Rows, test: str, **wanted: Any) -> list[float] | None:

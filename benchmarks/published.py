@@ -48,12 +48,12 @@ class Published:
         """The last iterates for measurements y (B, ...) from the starts x (B, ...)."""
         found = []
         for i in range(len(y)):
-            weight = self.alpha.select(torch.tensor([i]))
+            weight = self.alpha.select(torch.tensor([i], device=y.device))
             found.append(self._image(y[i : i + 1], x[i : i + 1], weight))
         return torch.cat(found)
 
     def _image(self, y: Tensor, x: Tensor, alpha: Alpha) -> Tensor:
-        step, last = torch.full((1,), torch.nan, dtype=torch.float64), None
+        step, last = x.new_full((1,), torch.nan, dtype=torch.float64), None
         for t in self.times:
             direction = -t * self._gradient(x, y, t, alpha)
             gradient = self._gradient(x, y, self.t_min, alpha)
@@ -79,7 +79,7 @@ class Published:
         """f(x): the energy and A."""
         self.energies += 1
         self.projections += 1
-        t = torch.full((1,), self.t_min, dtype=torch.float64)
+        t = x.new_full((1,), self.t_min, dtype=torch.float64)
         fidelity = 0.5 * squared_norm(self.operator(x) - y)
         return fidelity + alpha(t) * self.prior.energy(x, t.to(x)).double()
 
@@ -87,7 +87,7 @@ class Published:
         """Grad F(x,t): the score, A and A*."""
         self.gradients += 1
         self.projections += 2
-        time = torch.full((1,), t, dtype=torch.float64)
+        time = x.new_full((1,), t, dtype=torch.float64)
         data = self.operator.adjoint(self.operator(x) - y)
         return data - alpha(time).to(x) * self.prior.score(x, time.to(x))
 

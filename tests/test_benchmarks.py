@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from gnclightning.alpha import Alpha
 from gnclightning.priors import NetworkEnergy, from_pretrained
+from gnclightning.sde import VPSDE
 
 ROOT = Path(__file__).parents[1]
 
@@ -35,6 +37,38 @@ def test_the_published_pattern_gives_our_iterates_with_more_evaluations(prior, s
     assert counts.gradients == 2 * 2 * steps
     assert counts.energies == 2 * steps + trials
     assert counts.projections == 2 * counts.gradients + counts.energies
+
+
+class Halves:
+    """A half of an image as operator, of its square as energy: they compute on any device.
+
+    Our operators and networks turn autocast off, which does not know `meta`.
+    """
+
+    def __call__(self, x):
+        return x / 2
+
+    adjoint = __call__
+
+    def energy(self, x, t):
+        return t * x.square().flatten(1).sum(1) / 2
+
+    def score(self, x, t):
+        return -t[:, None, None, None] * x
+
+
+def test_the_published_pattern_stays_on_the_device(monkeypatch):
+    """No tensor of the CPU meets those of the device, for which `meta` stands."""
+    from published import Published
+
+    x = torch.empty(2, 1, 32, 32, device="meta")
+    scale = torch.empty(2, dtype=torch.float64, device="meta")
+    alpha = Alpha(VPSDE(), scale, growth=1.0)
+    # Without values there is nothing to branch on: each first trial is accepted.
+    monkeypatch.setattr(torch.Tensor, "__bool__", lambda self: True)
+    algorithm = Published(Halves(), Halves(), alpha, [0.1, 0.05], 0.05)
+    assert algorithm(x, x).device.type == "meta"
+    assert (algorithm.gradients, algorithm.energies) == (2 * 2 * 2, 2 * 2 * 2)
 
 
 ROWS = [
@@ -68,6 +102,7 @@ def test_tables_hold_medians_and_ratios_within_a_pass(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     result = {
         "rows": ROWS,
+        "failed": ["test_toy2d[alg1]"],
         "load": [0.5, 2.0],
         "quality": [{"steps": 8, "psnr": 33.456, "ssim": 0.9, "seconds": 1.5}],
         "throughput": {"images_per_minute": 30, "shares": {"network": 0.8}, "peak_memory_mb": 900},
@@ -95,6 +130,7 @@ def test_tables_hold_medians_and_ratios_within_a_pass(monkeypatch, tmp_path):
     assert ["phantoms, generated", "1e+03 images / s"] in lines
     assert ["8", "33.46", "0.900", "1.50"] in lines
     assert "2.00 s per image" in text
+    assert "in no table: test_toy2d[alg1]." in text
     assert "not be installed here: ASTRA line, ASTRA strip, scikit-image, deepinv" in text
 
 
@@ -106,6 +142,41 @@ def test_without_a_gpu_nothing_is_claimed(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["bench.py", "run", "--device", "cuda"])
     with pytest.raises(SystemExit, match="found none: nothing was measured"):
         bench.main()
+
+
+def test_a_benchmark_that_fails_takes_nothing_from_the_others(monkeypatch, tmp_path):
+    import bench
+    from passes import Pass
+
+    row = {"test": "phantoms", "images": 64}
+    good = [{**row, "seconds": seconds} for seconds in (1.0, 2.0)]
+    passes = [
+        Pass({"test_phantoms": good[0], "test_build": {"test": "build", "seconds": 3.0}}, []),
+        Pass({"test_phantoms": good[1]}, ["test_build"]),
+    ]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(bench, "one_pass", lambda given: passes.pop(0))
+    monkeypatch.setattr(sys, "argv", ["bench.py", "run", "--passes", "2", "--tiny"])
+    with pytest.raises(SystemExit, match="failed, the rest is kept: test_build"):
+        bench.main()
+    kept = json.loads(Path("docs/results/bench-cpu-1.json").read_text())
+    assert kept["rows"] == [{**row, "seconds": [1.0, 2.0]}]
+    assert kept["failed"] == ["test_build"]
+
+
+def test_what_was_timed_is_kept_before_the_rest_is_measured(monkeypatch, tmp_path):
+    import bench
+    from passes import Pass
+
+    monkeypatch.chdir(tmp_path)
+    found = Pass({"test_phantoms": {"test": "phantoms", "seconds": 1.0}}, [])
+    monkeypatch.setattr(bench, "one_pass", lambda given: found)
+    monkeypatch.setattr(bench, "to_quality", lambda given: 1 / 0)
+    monkeypatch.setattr(sys, "argv", ["bench.py", "run", "--passes", "1"])
+    with pytest.raises(ZeroDivisionError):
+        bench.main()
+    kept = json.loads(Path("docs/results/bench-cpu-1.json").read_text())
+    assert kept["rows"] == [{"test": "phantoms", "seconds": [1.0]}]
 
 
 @pytest.mark.slow
