@@ -2,6 +2,7 @@
 
 import itertools
 import multiprocessing
+from types import SimpleNamespace
 
 import lightning
 import numpy as np
@@ -107,6 +108,27 @@ def test_devices_share_the_stream_without_overlap(tmp_path):
         for n in dealt[rank][k * size : (k + 1) * size]
     ]
     assert merged == expected[: count * size]
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_batches_for_a_gpu_are_in_pinned_memory(device, monkeypatch):
+    """Asked of PyTorch's loader, as no memory can be pinned without a GPU."""
+    asked = []
+
+    def watched(*_, pin_memory, **__):
+        asked.append(pin_memory)
+        return ()
+
+    monkeypatch.setattr("gnclightning.training.data.DataLoader", watched)
+    module = ellipses_module()
+    module.trainer = SimpleNamespace(
+        global_rank=0,
+        world_size=1,
+        accumulate_grad_batches=1,
+        strategy=SimpleNamespace(root_device=torch.device(device)),
+    )
+    assert list(module.train_dataloader()) == []
+    assert asked == [device == "cuda"]
 
 
 def test_a_restored_stream_goes_on_where_it_was(tmp_path):

@@ -81,6 +81,8 @@ class ImageDataModule(lightning.LightningDataModule):
             self._stream.deal(
                 trainer.global_rank, trainer.world_size, trainer.accumulate_grad_batches
             )
+            # Lightning's copies from pinned memory to a GPU run beside the computation.
+            self._stream.pinned = trainer.strategy.root_device.type == "cuda"
         return self._stream
 
     def val_dataloader(self) -> "TensorBatches":
@@ -204,11 +206,12 @@ class TrainingStream:
     def __init__(
         self, images: Dataset[Tensor], order: Order, batch_size: int, batches: int, workers: int
     ):
+        self._images = images
         self._pass = batches
         self._batches = _Batches(order, batch_size, batches)
-        # Workers end with each pass: persistent ones would live on after training, until the
-        # garbage collector finds them, and hold it up.
-        self._loader = DataLoader(images, batch_sampler=self._batches, num_workers=workers)
+        self._workers = workers
+        self.pinned = False
+        """Whether batches are in pinned memory."""
 
     def deal(self, rank: int, world: int, per_step: int = 1) -> None:
         """Take every `world`-th batch only, from number `rank` on, of a pass shared by all.
@@ -222,7 +225,15 @@ class TrainingStream:
         return len(self._batches)
 
     def __iter__(self) -> Iterator[Tensor]:
-        for batch in self._loader:
+        # Workers end with each pass: persistent ones would live on after training, until the
+        # garbage collector finds them, and hold it up.
+        loader = DataLoader(
+            self._images,
+            batch_sampler=self._batches,
+            num_workers=self._workers,
+            pin_memory=self.pinned,
+        )
+        for batch in loader:
             # Counted here, not in the sampler: workers fetch indices long before they are used.
             self._batches.done += 1
             yield batch
