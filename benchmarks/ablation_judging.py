@@ -1,13 +1,12 @@
 """Judges the priors of `prior_ablation.py` by what they reconstruct."""
 
 import hashlib
-import shlex
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from ablation_plan import Plan
-from kept import metrics, reconstruct
+from kept import command, metrics, reconstruct, reconstruction
 
 import gnclightning
 from gnclightning.priors import from_pretrained
@@ -43,7 +42,7 @@ def judge(prior: str | Path, folder: Path, plan: Plan, settings: tuple[str, ...]
         *plan.solve,
         *settings,
     ]
-    digest = hashlib.sha256(repr((arguments, source())).encode())
+    digest = hashlib.sha256(repr((reconstruction(arguments, folder), source())).encode())
     for value in weights.state_dict().values():
         digest.update(value.numpy().tobytes())
     output = folder / f"judged-{digest.hexdigest()[:12]}"
@@ -58,5 +57,5 @@ def judge(prior: str | Path, folder: Path, plan: Plan, settings: tuple[str, ...]
     }
     training = {key: metadata.training.get(f"arm_{key}") for key in TRAINING}
     parameters = sum(p.numel() for p in weights.parameters())
-    command = shlex.join(["python", "reconstruct.py", *arguments])
-    return {**training, "parameters": parameters, "reconstruction": command, **quality}
+    made = command(reconstruction(arguments, output))
+    return {**training, "parameters": parameters, "reconstruction": made, **quality}

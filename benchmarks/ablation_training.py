@@ -19,6 +19,7 @@ from ablation_plan import Plan
 
 from gnclightning.build_trainer import LAST
 from gnclightning.config import load_train_config, to_yaml
+from gnclightning.errors import UserError
 from gnclightning.files import replacing, write_json
 from gnclightning.priors import NetworkEnergy, from_pretrained, save_pretrained
 
@@ -88,12 +89,23 @@ class Leg:
         Args:
             processor_seconds: of the process that trained.
             neighbours: other arms that were trained at the same time.
+
+        Raises:
+            UserError: the training wrote no weights, or not those of its last step.
         """
         stages = [stage_folder(self.folder, number) for number in range(self.stage + 1)]
         prior, metadata = from_pretrained(self.output)
+        before = 0
         if self.number > 1:
-            before = from_pretrained(point(self.folder, self.number - 1))[1].training
-            processor_seconds += before["arm_processor_seconds"]
+            earlier = from_pretrained(point(self.folder, self.number - 1))[1].training
+            processor_seconds += earlier["arm_processor_seconds"]
+            before = 0 if self.first else earlier["steps"]
+        steps, exported = trained_steps(self.output / LAST), metadata.training["steps"]
+        if not before < steps == exported:
+            raise UserError(
+                f"{self.output} holds weights after {exported} steps and a checkpoint after "
+                f"{steps}, which should be equal and more than before"
+            )
         training = {
             **metadata.training,
             "arm_seconds": sum(trained_seconds(stage / LAST) for stage in stages),
@@ -125,8 +137,18 @@ def stage_folder(folder: Path, stage: int) -> Path:
 
 def trained_seconds(checkpoint: Path) -> float:
     """How long the training was at work, by Lightning's timer."""
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    return state["callbacks"]["Timer"]["time_elapsed"]["train"]
+    return _state(checkpoint)["callbacks"]["Timer"]["time_elapsed"]["train"]
+
+
+def trained_steps(checkpoint: Path) -> int:
+    """How many steps the training has made."""
+    return _state(checkpoint)["global_step"]
+
+
+def _state(checkpoint: Path) -> dict[str, Any]:
+    if not checkpoint.is_file():
+        raise UserError(f"the training wrote no {checkpoint}")
+    return torch.load(checkpoint, map_location="cpu", weights_only=True)
 
 
 def stage_arguments(stage: Stage, plan: Plan) -> list[str]:
@@ -190,8 +212,12 @@ def train(arms: Iterable[Sequence[Leg]]) -> None:
         failed: list[str] = []
         for leg, (status, processor_seconds) in zip(missing, _run(missing), strict=True):
             if not status:
-                leg.keep(processor_seconds, len(missing) - 1)
-                print(leg.kept, flush=True)
+                try:
+                    leg.keep(processor_seconds, len(missing) - 1)
+                except UserError as error:
+                    failed.append(f"{error}; see {leg.log}")
+                else:
+                    print(leg.kept, flush=True)
             elif reason := re.search(f"{DIVERGED}[^;]*", leg.log.read_text(errors="replace")):
                 write_json(leg.folder / RECORD, {"leg": leg.number, "reason": reason[0]})
                 print(f"{leg.folder}: {reason[0]}", flush=True)

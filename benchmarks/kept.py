@@ -4,6 +4,7 @@ import csv
 import datetime
 import json
 import platform
+import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,23 @@ ELLIPSES = ["data.name=ellipses", "overwrite=true", "logger.mode=disabled"]
 """Settings of all reconstructions of phantoms."""
 
 
+def reconstruction(settings: Sequence[str], output: Path) -> list[str]:
+    """The arguments of the command line that reconstructs phantoms."""
+    return [*ELLIPSES, *settings, f"output={output}"]
+
+
 def reconstruct(settings: Sequence[str], output: Path) -> dict[str, Any]:
     """Reconstruct phantoms through the command line; its summary and the command."""
-    arguments = [*ELLIPSES, *settings, f"output={output}"]
+    arguments = reconstruction(settings, output)
     if cli.reconstruct(arguments) != 0:
         raise SystemExit(f"the reconstruction in {output} failed")
     summary = json.loads((output / "summary.json").read_text())
-    return {"command": "python reconstruct.py " + " ".join(arguments), **summary}
+    return {"command": command(arguments), **summary}
+
+
+def command(arguments: Sequence[str]) -> str:
+    """What a shell is given."""
+    return shlex.join(["python", "reconstruct.py", *arguments])
 
 
 def metrics(output: Path) -> list[dict[str, str]]:

@@ -32,6 +32,8 @@ class Trainings:
         self.interrupt_after = 1000
         self.failures: dict[tuple[str, int], str] = {}
         """What is printed before it fails by the training of a folder from some step on."""
+        self.exported: dict[int, int | None] = {}
+        """Steps of the weights that lie beside a checkpoint, where they are others; None: none."""
         self.popen = subprocess.Popen
 
     def __call__(self, command, env, stdout, stderr):
@@ -42,15 +44,18 @@ class Trainings:
         self.starts.append((output.parent.name, output.name, before))
         if said := self.failures.get((output.parent.name, before)):
             return self.popen(["sh", "-c", f"echo '{said}'; exit 2"], stdout=stdout)
-        self.write(output, before + 10, before + 10)
+        self.write(output, before + 10)
         if len(self.starts) == self.interrupt_after:
             raise KeyboardInterrupt
         return self.popen(["sh", "-c", "i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done"])
 
-    def write(self, output: Path, steps: int, exported: int) -> None:
+    def write(self, output: Path, steps: int) -> None:
         output.mkdir(parents=True, exist_ok=True)
         timer = {"Timer": {"time_elapsed": {"train": steps / 10}}}
         torch.save({"global_step": steps, "callbacks": timer}, output / "last.ckpt")
+        exported = self.exported.get(steps, steps)
+        if exported is None:
+            return
         metadata = PriorMetadata((16, 16), training={"steps": exported, "images_seen": 8 * steps})
         prior = NetworkEnergy(VPSDE(), tiny_network(steps, torch.float32))
         save_pretrained(prior, metadata, output)
@@ -203,3 +208,35 @@ def test_what_else_fails_is_said_once_the_others_have_ended(ablation, trainings)
     trainings.failures = {}
     ablation.train(arms)
     assert [point["arm_neighbours"] for point in points(Path("a"))] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("steps", "exported", "message"),
+    [
+        (10, None, r"expected one \.safetensors file in a/stage-0, found 0 .*see a/points/1.log"),
+        (20, 10, "a/stage-0 holds weights after 10 steps and a checkpoint after 20"),
+    ],
+)
+def test_weights_of_another_step_are_not_kept(steps, exported, message, ablation, trainings):
+    """As after a kill between checkpoint and export; then the same command trains the leg again."""
+    plan = ablation.Plan(points=3)
+    arms = [ablation.legs(ablation.GROUPS["times"]["power"], plan, Path("a"))]
+    trainings.exported = {steps: exported}
+    with pytest.raises(SystemExit, match=message):
+        ablation.train(arms)
+    trainings.exported = {}
+    ablation.train(arms)
+    assert [start for *_, start in trainings.starts] == sorted([0, 10, 20, steps - 10])
+    assert [point["steps"] for point in points(Path("a"))] == [10, 20, 30]
+
+
+def test_a_leg_without_a_step_is_no_new_point(ablation, trainings, monkeypatch):
+    """Weights of before would pass for those of a longer training."""
+    plan = ablation.Plan(points=2)
+    legs = ablation.legs(ablation.GROUPS["times"]["power"], plan, Path("a"))
+    ablation.train([legs[:1]])
+    idle = lambda *_, **__: trainings.popen(["true"])  # noqa: E731
+    monkeypatch.setattr("ablation_training.subprocess.Popen", idle)
+    with pytest.raises(SystemExit, match="after 10 steps and a checkpoint after 10, which should"):
+        ablation.train([legs])
+    assert len(points(Path("a"))) == 1

@@ -1,6 +1,7 @@
 """`benchmarks/prior_ablation.py`: equal times, arms that differ, nothing done twice."""
 
 import json
+import shlex
 import sys
 from pathlib import Path
 
@@ -176,9 +177,18 @@ def test_other_code_or_settings_judge_anew(ablation, monkeypatch, tmp_path):
         ablation_judging.source.cache_clear()
         return ablation.judge("ellipses-128", tmp_path / "arm", plan, settings)
 
-    assert judge() == judge()
+    first = judge()
+    assert judge() == first
     assert len(done) == 1
-    judge("solver.t_min=1e-2")
+    # The command that is recorded is one that works, and says what was done.
+    _, program, *arguments = shlex.split(first["reconstruction"])
+    assert program == "reconstruct.py"
+    config = load_reconstruct_config(None, arguments)
+    assert (config.output, config.data.name, config.data.count) == (str(done[0]), "ellipses", 1)
+    assert (config.data.split, config.data.size) == ("validation", 128)
+    assert (config.prior.path, config.methods) == ("ellipses-128", ["tv"])
+    _, _, *arguments = shlex.split(judge("solver.t_min=1e-2")["reconstruction"])
+    assert load_reconstruct_config(None, arguments).solver.t_min == 1e-2
     (tmp_path / "package" / "solver.py").write_text("steps = 10")
     judge()
     (tmp_path / "package" / "solver.py").write_text("steps = 20")
