@@ -38,7 +38,7 @@ F64 = torch.float64
 CPU = torch.device("cpu")
 ANGLES = (0.0, 0.4, math.pi / 4, math.pi / 2, 2.0, math.pi, 4.1, -1.3)
 FINE = ParallelBeam2D(
-    (9, 7), ANGLES, 151, 0.0625, pixel_size=0.5, unit="mm", detector_offset=0.59375
+    (10, 8), ANGLES, 151, 0.0625, pixel_size=0.5, unit="mm", detector_offset=0.59375
 )
 """Non-square, pixels of 8 bins, the centre of rotation 9.5 bins off the middle."""
 FAN = FanBeam2D(
@@ -85,6 +85,13 @@ DIVERGENT = every("native", "astra line")
 def test_single_pixels(project):
     area = torch.full((len(ANGLES),), FINE.pixel_size**2, dtype=F64)
     check_pixels(project(FINE), FINE, lambda row, column: area, 0.06)
+
+
+@every("native", "astra line", "astra linear", "astra strip", "torch-radon second")
+def test_single_pixels_of_images_with_a_middle_one(project):
+    odd = replace(FINE, image_shape=(9, 7))
+    area = torch.full((len(ANGLES),), FINE.pixel_size**2, dtype=F64)
+    check_pixels(project(odd), odd, lambda row, column: area, 0.06)
 
 
 @DIVERGENT
@@ -135,7 +142,7 @@ def test_adjoint_is_the_transpose_in_batches(project):
 @every("astra linear")
 def test_astras_joseph_is_the_native_one(project):
     geometry = replace(FINE, detector_count=21, detector_spacing=0.6, detector_offset=0.4)
-    x = torch.rand(2, 9, 7, generator=torch.Generator().manual_seed(0))
+    x = torch.rand(2, 10, 8, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(project(geometry)(x), Radon(geometry)(x), rtol=1e-5, atol=1e-5)
     double = astra_projector(geometry, "linear", F64)
     assert double.dtype == F64
@@ -149,7 +156,7 @@ def test_astras_kernels_without_their_matrix():
 
     geometry = replace(FINE, detector_count=21, detector_spacing=0.6)
     kernels, explicit = kernel_projector(geometry, "line"), astra_projector(geometry, "line")
-    x = torch.rand(2, 1, 9, 7, generator=torch.Generator().manual_seed(0))
+    x = torch.rand(2, 1, 10, 8, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(kernels(x), explicit(x))
     torch.testing.assert_close(kernels.adjoint(kernels(x)), explicit.adjoint(explicit(x)))
     assert matched(kernels)
@@ -160,17 +167,17 @@ def test_astras_kernels_without_their_matrix():
 
 @every("torch-radon classic", "torch-radon second")
 def test_torch_radons_own_back_projection_is_never_the_adjoint(project):
-    geometry = ParallelBeam2D((8, 8), ANGLES, 15, 0.9)
-    radon = torch_radon_stand_in.Radon(8, torch.tensor(ANGLES), 15, 0.9)
+    geometry = ParallelBeam2D((16, 16), ANGLES, 25, 0.9)
+    radon = torch_radon_stand_in.Radon(16, torch.tensor(ANGLES), 25, 0.9)
     kernels = KernelProjector(geometry, radon.forward, radon.backprojection, CPU)
     assert dot_test(kernels) > 1e-4
     assert not matched(kernels)
     projector = project(geometry)
-    x = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(0))
+    x = torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(projector(x), radon.forward(x))
     assert isinstance(projector, ExplicitProjector)
     # Neither is what autograd makes of it, where that is the back-projection.
-    y = torch.rand(3, len(ANGLES), 15, generator=torch.Generator().manual_seed(1))
+    y = torch.rand(3, len(ANGLES), 25, generator=torch.Generator().manual_seed(1))
     assert (projector.adjoint(y) - radon.backprojection(y)).abs().max() > 1e-2
 
 
@@ -207,7 +214,8 @@ def test_what_is_not_there_is_explained(monkeypatch):
     [
         (FAN, "parallel beams for torch-radon, got a fan beam"),
         (replace(FINE, detector_offset=0.02), r"whole or half bins.*got 0\.32 bins"),
-        (replace(FINE, image_shape=(9, 8)), "even difference of rows and columns.*got 9 x 8"),
+        (replace(FINE, image_shape=(9, 8)), "even numbers of rows and columns.*got 9 x 8"),
+        (replace(FINE, image_shape=(9, 7)), "squares of 16, 32, .* pixels, got 9 x 7"),
     ],
 )
 def test_geometries_that_torch_radon_does_not_know(geometry, message, monkeypatch):

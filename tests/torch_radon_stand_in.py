@@ -48,10 +48,11 @@ def _project_back(sinograms: Tensor, angles: Tensor, shape: tuple[int, int], spa
 
 
 class Radon:
-    """Version 1: square images."""
+    """Version 1: square images, "only [...] resolutions which are multiples of 16"."""
 
     def __init__(self, resolution, angles, det_count=-1, det_spacing=1.0, clip_to_circle=False):
         assert not clip_to_circle
+        assert resolution % 16 == 0
         self.resolution, self.det_spacing = resolution, det_spacing
         self.angles = torch.as_tensor(angles, dtype=torch.float32)
         self.det_count = resolution if det_count <= 0 else det_count

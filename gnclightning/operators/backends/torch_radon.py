@@ -5,6 +5,7 @@ rays when it projects and pixels when it projects back, so that the one is not t
 other, nor is what autograd makes of it: the dot test finds out, and the matrix steps in.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -23,13 +24,16 @@ _REMEDY = (
     "install carterbox-torch-radon from conda-forge (CUDA only), or take operator.backend=native"
 )
 
+_MULTIPLE = 16
+"""Of which the classic version's documentation wants the edges of images to be."""
+
 
 def torch_radon_projector(geometry: PlanarGeometry, device: torch.device) -> Projector:
     """A projector by torch-radon, with an exact adjoint, float32.
 
     Args:
         geometry: parallel beams, with a `detector_offset` of a whole number of half bins. The
-            classic version (`Radon`) takes images whose rows and columns differ by an even number.
+            classic version (`Radon`) takes images of even numbers of rows and columns.
         device: a CUDA device; torch-radon knows no other.
 
     Raises:
@@ -81,12 +85,13 @@ def _kernels(
         return beam.forward, beam.backward, (0, 0)
     if not hasattr(module, "Radon"):
         raise UserError(f"expected torch_radon with ParallelBeam or Radon, got neither: {_REMEDY}")
-    if (rows - columns) % 2:
+    if rows % 2 or columns % 2:
         raise UserError(
-            "expected an even difference of rows and columns for the classic torch-radon, whose "
-            f"images are square, got {rows} x {columns}: take operator.backend=native"
+            "expected even numbers of rows and columns for the classic torch-radon, whose images "
+            f"are squares of {_MULTIPLE}, {2 * _MULTIPLE}, ... pixels, got {rows} x {columns}: "
+            "take operator.backend=native"
         )
-    edge = max(rows, columns)
+    edge = _MULTIPLE * math.ceil(max(rows, columns) / _MULTIPLE)
     radon = module.Radon(edge, angles, bins, spacing)
     return radon.forward, radon.backprojection, ((edge - columns) // 2, (edge - rows) // 2)
 
