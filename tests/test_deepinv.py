@@ -121,6 +121,19 @@ def test_denoiser_is_the_posterior_mean(physics, gaussian, sigma):
     torch.testing.assert_close(denoiser(x, sigma), expected, rtol=1e-6, atol=1e-7)
 
 
+def test_without_noise_the_denoiser_gives_the_image(physics, gaussian):
+    network = NetworkEnergy(VPSDE(), tiny_network(dtype=F64))
+    for prior, shape in ((gaussian, SHAPE), (network, (1, 8, 8))):
+        denoiser, x = as_denoiser(prior, prior.sde), random(2, *shape).double().requires_grad_()
+        found = denoiser(x, 0)
+        assert torch.equal(found, x)
+        (slope,) = torch.autograd.grad(found.sum(), x)
+        assert torch.equal(slope, torch.ones_like(x))
+        mixed = denoiser(x, torch.tensor([0.0, 0.3], dtype=F64))
+        assert torch.equal(mixed[0], x[0])
+        torch.testing.assert_close(mixed[1:], denoiser(x[1:], 0.3))
+
+
 @pytest.mark.parametrize("sigma", LEVELS)
 def test_prior_is_minus_the_log_density_of_noisy_images(physics, gaussian, sigma):
     x, other = random(2, *SHAPE).double(), random(2, *SHAPE, seed=1).double()

@@ -23,8 +23,9 @@ class Denoiser:
     sde: SDE
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """Denoise x (B, ...) with noise of standard deviations sigma (B,), float64."""
-        t = self.sde.time_of(sigma)
+        """Denoise x (B, ...) with noise of standard deviations sigma (B,), float64; 0 gives x."""
+        # The score need not exist at t = 0; without noise that of any other time does, times 0.
+        t = self.sde.time_of(sigma.where(sigma > 0, 1.0))
         noisy = expand(self.sde.mean_scale(t), x) * x
         pull = expand(sigma * self.sde.std(t), x) * self.prior.score(noisy, t.to(x))
         return x + pull
