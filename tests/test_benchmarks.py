@@ -1,5 +1,6 @@
 """The benchmarks: the published pattern gives our results, and tables show what was measured."""
 
+import argparse
 import json
 import subprocess
 import sys
@@ -177,6 +178,33 @@ def test_what_was_timed_is_kept_before_the_rest_is_measured(monkeypatch, tmp_pat
         bench.main()
     kept = json.loads(Path("docs/results/bench-cpu-1.json").read_text())
     assert kept["rows"] == [{"test": "phantoms", "seconds": [1.0]}]
+
+
+@pytest.mark.parametrize(
+    ("psnr", "rows", "words"),
+    [
+        ([33.89], 1, "The first row is above 33.2 dB already"),
+        ([30.0, 32.0, 33.1, 33.2, 35.0], 4, "4 iterations reach 33.2 dB."),
+        ([30.0] * 10, 10, "33.2 dB are not reached."),
+    ],
+)
+def test_iterations_are_counted_from_one_to_the_published_quality(monkeypatch, psnr, rows, words):
+    import bench
+    import bench_tables
+
+    asked = []
+
+    def reconstruct(settings, output):
+        asked.append(next(s for s in settings if s.startswith("solver.steps=")))
+        means = {"psnr": psnr[len(asked) - 1], "ssim": 0.9, "seconds": 1.0}
+        return {"methods": {"preconditioned": {k: {"mean": v} for k, v in means.items()}}}
+
+    monkeypatch.setattr(bench, "reconstruct", reconstruct)
+    found = bench.to_quality(argparse.Namespace(device="cpu"))
+    assert [row["psnr"] for row in found] == psnr[:rows]
+    assert asked[0] == "solver.steps=1"
+    assert asked == [f"solver.steps={row['steps']}" for row in found]
+    assert words in "\n".join(bench_tables.quality({"quality": found}))
 
 
 @pytest.mark.slow
