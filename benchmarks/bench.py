@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from bench_tables import PAGE, QUALITY, sections
+from bench_tables import NAMES, PAGE, QUALITY, sections
 from kept import keep, reconstruct, write_section
 from passes import Pass, merged, one_pass
 from throughput import in_own_process
@@ -63,16 +63,20 @@ def run(given: argparse.Namespace) -> None:
     """Measure everything and keep it."""
     if given.device == "cuda" and not torch.cuda.is_available():
         raise SystemExit("expected a CUDA device, found none: nothing was measured")
+    usual = f"bench-{given.device}" + (f"-{given.threads}" if given.device == "cpu" else "")
+    name = given.name or usual
+    if (given.tiny or given.only) and name in {usual, *NAMES}:
+        raise SystemExit(
+            "expected --name NAME beside --only and --tiny, other than that of a whole run, whose "
+            f"result they would replace; got {name!r}: nothing was measured"
+        )
     torch.set_num_threads(given.threads)
     passes: list[Pass] = []
     loads: list[float] = []
     for _ in range(given.passes):
         loads.append(os.getloadavg()[0])
         passes.append(one_pass(given))
-    result: dict[str, Any] = {**merged(passes), "load": loads, "threads": given.threads}
-    name = given.name or f"bench-{given.device}" + (
-        f"-{given.threads}" if given.device == "cpu" else ""
-    )
+    result: dict[str, Any] = {**merged(passes), "passes": given.passes, "load": loads}
     words = " ".join(["python", "benchmarks/bench.py", *sys.argv[1:]])
     keep(name, result, words, hardware(given))  # already now, should anything below fail
     if not (given.tiny or given.only):
@@ -114,9 +118,11 @@ def main() -> None:
     runner.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     runner.add_argument("--threads", type=int, default=1)
     runner.add_argument("--passes", type=int, default=3)
-    runner.add_argument("--only", help="benchmarks whose names hold this; nothing else")
+    runner.add_argument("--only", help="benchmarks whose names hold this; wants --name")
     runner.add_argument("--name", help="of the kept result, in place of bench-DEVICE-THREADS")
-    runner.add_argument("--tiny", action="store_true", help="only try whether all works")
+    runner.add_argument(
+        "--tiny", action="store_true", help="only try whether all works; wants --name"
+    )
     commands.add_parser("table")
     given = parser.parse_args()
     run(given) if given.command == "run" else table()

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bench_rows import Rows, number, of, per_image, rate, ratio, seconds
 from kept import RESULTS, header, load, row
 
 PAGE = Path("docs/benchmarks.md")
@@ -12,7 +13,6 @@ QUALITY = 33.2
 """The published PSNR in dB, to which iterations and time are counted."""
 NAMES = ("bench-cpu-1", "bench-cpu-2", "bench-cuda")
 OTHERS = ("ASTRA linear", "ASTRA line", "ASTRA strip", "scikit-image", "deepinv")
-Rows = list[dict[str, Any]]
 
 
 def sections() -> dict[str, list[str]]:
@@ -25,52 +25,33 @@ def section(result: dict[str, Any]) -> list[str]:
     """All tables of one run."""
     rows: Rows = result["rows"]
     low, high = min(result["load"]), max(result["load"])
-    passes = len(rows[0]["seconds"])
     lines = [
         f"`{result['reproduce']}`, {result['hardware']}, {result['date']}, load average {low:.1f} "
-        f"to {high:.1f} (1 is one busy core), medians of {passes} passes.",
+        f"to {high:.1f} (1 is one busy core), medians of {result['passes']} passes.",
     ]
     makers: list[Callable[[Rows], list[str]]] = [projector, building, solver, network, others]
     for make in makers:
-        lines += ["", *make(rows)]
+        if made := make(rows):
+            lines += ["", *made]
     lines += quality(result)
     if failed := result["failed"]:
         lines += ["", f"Failed, and therefore in no table: {', '.join(failed)}."]
     return lines
 
 
-def seconds(rows: Rows, test: str, **wanted: Any) -> list[float] | None:
-    """Seconds of a benchmark in each pass; None if it was not run."""
-    for entry in rows:
-        if entry["test"] == test and all(entry.get(key) == wanted[key] for key in wanted):
-            return entry["seconds"]
-    return None
-
-
-def ratio(slow: list[float] | None, fast: list[float] | None, images: int = 1) -> float | None:
-    """How much faster `fast` is, for that many images in a call; the median over passes."""
-    if slow is None or fast is None:
-        return None
-    return statistics.median(images * a / b for a, b in zip(slow, fast, strict=True))
-
-
-def number(value: float | None, form: str = ".3g") -> str:
-    """A cell; empty for what is not known."""
-    return "" if value is None else f"{value:{form}}"
-
-
-def per_image(found: list[float] | None, images: int = 1) -> str:
-    """Milliseconds for an image."""
-    return number(None if found is None else 1e3 * statistics.median(found) / images)
-
-
 def projector(rows: Rows) -> list[str]:
     """Everyone's projections beside the time in which memory can be read."""
-    stream = next(entry for entry in rows if entry["test"] == "stream")
-    rate = stream["bytes"] / statistics.median(stream["seconds"])
-    lines = [
-        f"Projector, 60 angles, milliseconds per image. Memory is read at {rate / 1e9:.1f} GB/s, "
-        "which bounds a product with the whole matrix (8 bytes per weight) from below.",
+    native = of(rows, "batched", who="native")
+    if not native:
+        return []
+    read = next((rate(entry, "bytes") for entry in of(rows, "stream")), None)
+    lines = ["Projector, 60 angles, milliseconds per image."]
+    if read:
+        lines[0] += (
+            f" Memory is read at {read / 1e9:.1f} GB/s, which bounds a product with the whole "
+            "matrix (8 bytes per weight) from below."
+        )
+    lines += [
         "",
         *header(
             [
@@ -79,14 +60,12 @@ def projector(rows: Rows) -> list[str]:
             ]
         ),
     ]
-    for entry in rows:
-        if entry["test"] != "batched" or entry["who"] != "native":
-            continue
+    for entry in native:
         size, batch, way = entry["size"], entry["batch"], entry["way"]
         whole = seconds(rows, "batched", who="whole matrix", size=size, batch=batch, way=way)
         single = {who: seconds(rows, "one_image", who=who, size=size, way=way) for who in OTHERS}
-        matrix = next(e for e in rows if e["test"] == "build" and e["size"] == size)["whole"] / 2
-        bound = matrix / rate if batch == 1 else None
+        built = of(rows, "build", size=size)
+        bound = built[0]["whole"] / 2 / read if built and read and batch == 1 else None
         own = statistics.median(entry["seconds"])
         lines.append(
             row(
@@ -109,12 +88,12 @@ def projector(rows: Rows) -> list[str]:
 def building(rows: Rows) -> list[str]:
     """Time to build the operator, and what it holds."""
     lines = header(["pixels", "built in, s", "held, MB", "whole matrices, MB"])
-    for entry in rows:
-        if entry["test"] == "build":
-            held, whole = (f"{entry[key] / 1e6:.1f}" for key in ("bytes", "whole"))
-            built = number(statistics.median(entry["seconds"]))
-            lines.append(row([str(entry["size"]), built, held, whole]))
-    return lines
+    found = of(rows, "build")
+    for entry in found:
+        held, whole = (f"{entry[key] / 1e6:.1f}" for key in ("bytes", "whole"))
+        built = number(statistics.median(entry["seconds"]))
+        lines.append(row([str(entry["size"]), built, held, whole]))
+    return lines if found else []
 
 
 def solver(rows: Rows) -> list[str]:
@@ -130,9 +109,8 @@ def solver(rows: Rows) -> list[str]:
             ]
         ),
     ]
-    for entry in rows:
-        if entry["test"] != "algorithm_1":
-            continue
+    found = of(rows, "algorithm_1")
+    for entry in found:
         total = entry["batch"] * entry["iterations"]
         ours = seconds(rows, "algorithm_1", who="ours", batch=entry["batch"])
         lines.append(
@@ -145,43 +123,40 @@ def solver(rows: Rows) -> list[str]:
                 ]
             )
         )
-    return lines
+    return lines if found else []
 
 
 def network(rows: Rows) -> list[str]:
     """The network and its derivatives, and the share of what the machine can compute."""
-    peaks = {
-        entry["precision"]: entry["operations"] / statistics.median(entry["seconds"])
-        for entry in rows
-        if entry["test"] == "peak"
-    }
-    lines = [
-        "Network (shipped, 128x128, channels last); peak is a product of 2048x2048 matrices: "
-        + ", ".join(f"{rate / 1e9:.0f} GFLOP/s in {name}" for name, rate in peaks.items())
-        + ".",
-        "",
-        *header(["", "batch", "precision", "ms / image", "GFLOP / image", "share of peak"]),
-    ]
-    for entry in rows:
-        if entry["test"] == "network":
-            batch, found = entry["batch"], statistics.median(entry["seconds"])
-            share = entry["operations"] / found / peaks[entry["precision"]]
-            lines.append(
-                row(
-                    [
-                        *(entry["what"], str(batch), entry["precision"]),
-                        per_image(entry["seconds"], batch),
-                        number(entry["operations"] / batch / 1e9),
-                        f"{100 * share:.0f} %",
-                    ]
-                )
+    peaks = {entry["precision"]: rate(entry, "operations") for entry in of(rows, "peak")}
+    lines = ["Network (shipped, 128x128, channels last)"]
+    if peaks:
+        lines[0] += "; peak is a product of 2048x2048 matrices: " + ", ".join(
+            f"{peak / 1e9:.0f} GFLOP/s in {name}" for name, peak in peaks.items()
+        )
+    lines[0] += "."
+    columns = ["", "batch", "precision", "ms / image", "GFLOP / image", "share of peak"]
+    lines += ["", *header(columns)]
+    found = of(rows, "network")
+    for entry in found:
+        batch, peak = entry["batch"], peaks.get(entry["precision"])
+        share = rate(entry, "operations") / peak if peak else None
+        lines.append(
+            row(
+                [
+                    *(entry["what"], str(batch), entry["precision"]),
+                    per_image(entry["seconds"], batch),
+                    number(entry["operations"] / batch / 1e9),
+                    number(share, ".0%").replace("%", " %"),
+                ]
             )
-    return lines
+        )
+    return lines if found else []
 
 
 def others(rows: Rows) -> list[str]:
     """Training, data, the 2D experiment."""
-    lines = header(["", "measured"])
+    lines: list[str] = []
     for entry in rows:
         found = statistics.median(entry["seconds"])
         if entry["test"] == "training_step":
@@ -197,7 +172,7 @@ def others(rows: Rows) -> list[str]:
         elif entry["test"] == "many_angles":
             text = f"{1e3 * found:.3g} ms, {entry['bytes'] / 1e6:.0f} MB held"
             lines.append(row(["A*A of an image, 512x512, 720 angles", text]))
-    return lines
+    return [*header(["", "measured"]), *lines] if lines else []
 
 
 def reached(found: Rows) -> str:

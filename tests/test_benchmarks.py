@@ -104,6 +104,7 @@ def test_tables_hold_medians_and_ratios_within_a_pass(monkeypatch, tmp_path):
     result = {
         "rows": ROWS,
         "failed": ["test_toy2d[alg1]"],
+        "passes": 3,
         "load": [0.5, 2.0],
         "quality": [{"steps": 8, "psnr": 33.456, "ssim": 0.9, "seconds": 1.5}],
         "throughput": {"images_per_minute": 30, "shares": {"network": 0.8}, "peak_memory_mb": 900},
@@ -145,6 +146,34 @@ def test_without_a_gpu_nothing_is_claimed(monkeypatch):
         bench.main()
 
 
+@pytest.mark.parametrize("test", sorted({row["test"] for row in ROWS}))
+def test_the_tables_do_without_any_of_the_benchmarks(test):
+    """And with it alone."""
+    import bench_tables
+
+    result = {"failed": [], "passes": 3, "load": [1.0], "hardware": "", "date": "", "reproduce": ""}
+    without = [row for row in ROWS if row["test"] != test]
+    text = "\n".join(bench_tables.section(result | {"rows": without}))
+    assert ("phantoms, generated" in text) == (test != "phantoms")
+    assert ("| 8 | published | 0.125 |" in text) == (test != "algorithm_1")
+    assert ("| 256 | 8 | forward | 0.5 | 2 | " in text) == (test != "batched")
+    assert ("| 3.12 | 1.6 |" in text) == (test not in ("batched", "stream", "build"))
+    assert ("| 1 | 50 % |" in text) == (test not in ("network", "peak"))
+    alone = bench_tables.section(result | {"rows": [row for row in ROWS if row["test"] == test]})
+    table_heads = [line for line in alone if line.startswith("| ---")]
+    assert len(table_heads) == (test not in ("stream", "peak", "one_image"))
+
+
+@pytest.mark.parametrize("words", [["--tiny"], ["--only", "x"], ["--tiny", "--name", "bench-cuda"]])
+def test_a_part_does_not_replace_the_result_of_a_whole_run(monkeypatch, words):
+    import bench
+
+    monkeypatch.setattr(bench, "one_pass", lambda given: pytest.fail("something was measured"))
+    monkeypatch.setattr(sys, "argv", ["bench.py", "run", *words])
+    with pytest.raises(SystemExit, match="expected --name NAME beside --only and --tiny"):
+        bench.main()
+
+
 def test_a_benchmark_that_fails_takes_nothing_from_the_others(monkeypatch, tmp_path):
     import bench
     from passes import Pass
@@ -157,10 +186,12 @@ def test_a_benchmark_that_fails_takes_nothing_from_the_others(monkeypatch, tmp_p
     ]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(bench, "one_pass", lambda given: passes.pop(0))
-    monkeypatch.setattr(sys, "argv", ["bench.py", "run", "--passes", "2", "--tiny"])
+    monkeypatch.setattr(
+        sys, "argv", ["bench.py", "run", "--passes", "2", "--tiny", "--name", "tried"]
+    )
     with pytest.raises(SystemExit, match="failed, the rest is kept: test_build"):
         bench.main()
-    kept = json.loads(Path("docs/results/bench-cpu-1.json").read_text())
+    kept = json.loads(Path("docs/results/tried.json").read_text())
     assert kept["rows"] == [{**row, "seconds": [1.0, 2.0]}]
     assert kept["failed"] == ["test_build"]
 
@@ -214,10 +245,19 @@ def test_the_suite_runs(monkeypatch, tmp_path):
     import bench
 
     monkeypatch.chdir(tmp_path)
-    words = ["run", "--tiny", "--passes", "1", "--only", "not one_image and not whole"]
+    words = [
+        "run",
+        "--tiny",
+        "--passes",
+        "1",
+        "--name",
+        "tried",
+        "--only",
+        "not one_image and not whole",
+    ]
     monkeypatch.setattr(sys, "argv", ["bench.py", *words])
     bench.main()
-    found = json.loads(Path("docs/results/bench-cpu-1.json").read_text())
+    found = json.loads(Path("docs/results/tried.json").read_text())
     tests = {row["test"] for row in found["rows"]}
     assert {"stream", "build", "batched", "algorithm_1", "network", "training_step"} <= tests
     assert all(len(row["seconds"]) == 1 and row["seconds"][0] > 0 for row in found["rows"])
