@@ -96,9 +96,9 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-def assert_near(parts: Path, whole: Path, first: Path) -> None:
+def assert_near(parts: Path, whole: Path, first: Path, *settings: str) -> None:
     """The weights differ by less than a tenth of the way that they went after the first step."""
-    train(first, "trainer.max_steps=1")
+    train(first, "trainer.max_steps=1", *settings)
     assert distance(weights(parts), weights(whole)) < 0.1 * distance(weights(first), weights(whole))
 
 
@@ -142,6 +142,19 @@ def test_two_processes_train_as_one_with_their_joint_batch(tmp_path):
     assert list(one) == list(range(STEPS))
     assert two == pytest.approx(one, rel=1e-3)
     assert_near(tmp_path / "two", tmp_path / "one", tmp_path / "first")
+
+
+def test_two_processes_of_two_batches_train_an_energy_as_one_with_their_joint_batch(tmp_path):
+    """Image k of four is of batch k // 2 of process k % 2, and meets its own time and noise.
+
+    Gradients of gradients, summed over batches and processes.
+    """
+    energy = "prior.parametrisation=energy"
+    train(tmp_path / "one", energy)
+    parts = ["optimizer.batch_size=1", "trainer.accumulate_grad_batches=2"]
+    train(tmp_path / "four", energy, "trainer.devices=2", *TWO, *parts)
+    assert from_pretrained(tmp_path / "four")[1].training["images_seen"] == 4 * STEPS
+    assert_near(tmp_path / "four", tmp_path / "one", tmp_path / "first", energy)
 
 
 def test_a_run_goes_on_with_another_number_of_processes(tmp_path):
