@@ -3,7 +3,9 @@
 from io import StringIO
 from types import SimpleNamespace
 
+import pytest
 import torch
+from lightning.pytorch.callbacks import Timer
 from rich.console import Console
 
 from gnclightning.networks import UNet, UNetConfig
@@ -34,28 +36,36 @@ def test_parameters_and_operations():
     assert all(p.grad is None for p in energy.parameters())
 
 
-def test_the_expected_time_is_told_once(monkeypatch):
-    """Two seconds per step, of two batches each, after a slow first one."""
+@pytest.mark.parametrize(
+    ("max_time", "left"),
+    [(None, "0:29:44"), ("00:01:00:00", "0:29:44"), ("00:00:10:00", "0:08:46")],
+)
+def test_the_expected_time_is_told_once(max_time, left, monkeypatch):
+    """Two seconds per step, of two batches each, after a slow first one; or the time allowed."""
     now = [0.0]
     monkeypatch.setattr(report.time, "monotonic", lambda: now[0])
     file = StringIO()
     callback = ExpectedTime(Console(file=file, width=100), first=2, steps=5)
-    trainer = SimpleNamespace(max_steps=1000, global_step=100, is_global_zero=True)
+    timer = Timer(max_time)
+    trainer = SimpleNamespace(
+        max_steps=1000, global_step=100, is_global_zero=True, callbacks=[timer]
+    )
+    timer.on_train_start(trainer, None)
     for step in range(101, 131):
         now[0] += 60 if step == 101 else 1
         trainer.global_step = step
         callback.on_train_batch_end(trainer, None, None, torch.zeros(1), 0)
         now[0] += 1
         callback.on_train_batch_end(trainer, None, None, torch.zeros(1), 1)
-    # Told after step 108, with 892 left.
-    assert file.getvalue() == "2 s per step, 0:29:44 left\n"
+    # Told after step 108 and 74 seconds, with 892 steps left.
+    assert file.getvalue() == f"2 s per step, {left} left\n"
 
 
 def test_other_ranks_are_silent():
     file = StringIO()
     callback = ExpectedTime(Console(file=file), first=0, steps=1)
     for step in range(5):
-        trainer = SimpleNamespace(max_steps=9, global_step=step, is_global_zero=False)
+        trainer = SimpleNamespace(max_steps=9, global_step=step, is_global_zero=False, callbacks=[])
         callback.on_train_batch_end(trainer, None, None, torch.zeros(1), 0)
     assert file.getvalue() == ""
 

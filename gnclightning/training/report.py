@@ -1,12 +1,13 @@
 """What a training tells before and soon after it starts: size, work per image, expected time."""
 
+import math
 import time
 from datetime import timedelta
 from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, RichProgressBar
+from lightning.pytorch.callbacks import Callback, RichProgressBar, Timer
 from rich.console import Console
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -47,6 +48,8 @@ class StepProgressBar(RichProgressBar):
 class ExpectedTime(Callback):
     """Says when training will be done, once some steps have shown how fast it is.
 
+    That is after the last step, or where the time for training ends.
+
     Args:
         console: to print on.
         first: steps not counted: compilers and caches warm up.
@@ -78,6 +81,15 @@ class ExpectedTime(Callback):
         if timed == self._steps and self._since is not None and not self._told:
             self._told = True
             each = (now - self._since) / self._steps
-            left = timedelta(seconds=round(each * (trainer.max_steps - step)))
+            seconds = min(each * (trainer.max_steps - step), _seconds_allowed(trainer))
+            left = timedelta(seconds=round(seconds))
             if trainer.is_global_zero:
                 self._console.print(f"{each:.3g} s per step, {left} left", highlight=False)
+
+
+def _seconds_allowed(trainer: L.Trainer) -> float:
+    """What is left of the trainer's `max_time`; infinite without one."""
+    callbacks: list[Callback] = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
+    timers = (callback for callback in callbacks if isinstance(callback, Timer))
+    allowed = (timer.time_remaining() for timer in timers)
+    return min((seconds for seconds in allowed if seconds is not None), default=math.inf)
