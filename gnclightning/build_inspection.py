@@ -19,7 +19,7 @@ def run_inspection(config: InspectConfig) -> None:
             printed, and are in the manifest.
         OSError: a file cannot be written.
     """
-    found = inspect_tree(config.path, config.series, config.workers, config.progress)
+    found = inspect_tree(config.path, config.series, config.plane, config.workers, config.progress)
     # Files first: a reader of the tables, such as `head`, may leave before their end.
     written: list[str] = []
     if config.manifest is not None:

@@ -43,6 +43,7 @@ def build_slices(config: LDCTConfig, progress: bool) -> tuple[Cache, PatientSpli
         config.cache,
         build_preprocessing(config),
         config.series,
+        config.plane,
         config.conversion_workers,
         progress,
     )

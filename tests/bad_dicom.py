@@ -17,6 +17,7 @@ from bad_inputs import CACHE, Case, run, training
 from dicom_defects import DEFECTS, damaged
 from dicom_trees import ct_dataset, stored_pixels, write, write_series
 from gnclightning import cli
+from gnclightning.data.dicom.cache_file import FORMAT
 from gnclightning.data.dicom.records import Reason
 
 NAME = "bad.dcm"
@@ -116,6 +117,20 @@ def _compressed(syntax: str, dataset: FileDataset) -> None:
 
 def _nowhere(dataset: FileDataset) -> None:
     del dataset.ImagePositionPatient, dataset.SliceLocation
+
+
+def _two_planes(folder: Path) -> list[str]:
+    """A coronal reformat of three slices in the folder of the trained patient's series."""
+
+    def reformat(dataset: FileDataset) -> None:
+        dataset.ImageType = ["DERIVED", "SECONDARY", "MPR"]
+        dataset.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
+        dataset.ImagePositionPatient = [0, 2 * dataset.InstanceNumber, 0]
+
+    series = _good(folder)
+    for number, path in enumerate(write_series(folder / "x", "C001", 2, "MPR", reformat)):
+        path.rename(series / f"{number}.dcm")
+    return _arguments()
 
 
 def _whole() -> bytes:
@@ -245,6 +260,12 @@ TREES = [
         note="used: patients are told apart by PatientID, and split",
     ),
     Case(
+        "DICOM: a coronal reformat beside the axial slices",
+        _two_planes,
+        rejected=dict.fromkeys(("0.dcm", "1.dcm"), (Reason.OTHER_PLANE, "coronal, not axial")),
+        used=USED,
+    ),
+    Case(
         "DICOM: an empty folder",
         _other_folder(Path.mkdir),
         says=("expected DICOM files in ct, got none: put some there",),
@@ -292,7 +313,7 @@ TREES = [
     Case(
         "cache: of another version",
         _plant_cache(partial(_set_attribute, "format", 0)),
-        says=("expected a cache of format 1 at cache/ldct-", "delete it"),
+        says=(f"expected a cache of format {FORMAT} at cache/ldct-", "delete it"),
     ),
     Case(
         "cache: half of one",

@@ -2,6 +2,12 @@
 
 from functools import partial
 
+from pydicom.uid import (
+    EnhancedCTImageStorage,
+    LegacyConvertedEnhancedCTImageStorage,
+    SecondaryCaptureImageStorage,
+)
+
 from gnclightning.data.dicom.records import Reason
 
 
@@ -24,6 +30,21 @@ DEFECTS = {
         partial(_set, "ImageType", ["ORIGINAL", "PRIMARY", "LOCALIZER"]),
         Reason.LOCALISER,
         "",
+    ),
+    "screen capture": (
+        partial(_set, "SOPClassUID", SecondaryCaptureImageStorage),
+        Reason.NOT_CT,
+        "SOPClassUID Secondary Capture Image Storage",
+    ),
+    "enhanced CT of one frame": (
+        partial(_set, "SOPClassUID", EnhancedCTImageStorage),
+        Reason.MULTI_FRAME,
+        "Enhanced CT Image Storage; export",
+    ),
+    "legacy converted enhanced CT": (
+        partial(_set, "SOPClassUID", LegacyConvertedEnhancedCTImageStorage),
+        Reason.MULTI_FRAME,
+        "Legacy Converted Enhanced CT Image Storage; export",
     ),
     "sinogram": (
         lambda d: d.add_new(0x70311001, "FL", 0.5),

@@ -75,13 +75,14 @@ def test_changes_of_files_or_options_make_another_cache(tmp_path):
     ):
         known.append(opened(tmp_path, replace(SMALL, **change)).path)
     known.append(opened(tmp_path, series=None).path)
+    known.append(opened(tmp_path, plane=None).path)
     os.utime(paths[0], ns=(0, 0))
     known.append(opened(tmp_path).path)
     paths[1].rename(paths[1].with_name("renamed.dcm"))
     known.append(opened(tmp_path).path)
     paths[2].unlink()
     known.append(opened(tmp_path).path)
-    assert len(set(known)) == len(known) == 11
+    assert len(set(known)) == len(known) == 12
     assert all(path.exists() for path in known)
     assert opened(tmp_path).path == known[-1]
 
@@ -263,7 +264,7 @@ def test_an_unfinished_cache_that_is_damaged_is_made_anew(tmp_path):
         (lambda path: path.write_bytes(b"half"), "got a file that HDF5 cannot open: delete it"),
         (
             lambda path: _set_attribute(path, "format", 0),
-            "expected a cache of format 1 at .*, got format 0: delete it, and it will be made anew",
+            f"a cache of format {cache_file.FORMAT} at .*, got format 0: delete it, and it will be",
         ),
         (lambda path: _set_attribute(path, "complete", False), "got half of one: delete it"),
     ],
@@ -284,7 +285,7 @@ def test_another_format_has_another_name(tmp_path, monkeypatch):
     write_series(tmp_path / "ct")
     first = opened(tmp_path)
     for module in (cache_module, cache_file):
-        monkeypatch.setattr(module, "FORMAT", 2)
+        monkeypatch.setattr(module, "FORMAT", cache_file.FORMAT + 1)
     second = opened(tmp_path)
     assert first.path != second.path
     np.testing.assert_array_equal(images(first), images(second))

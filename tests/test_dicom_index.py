@@ -37,6 +37,7 @@ def test_a_slice_is_described_by_its_header(tmp_path):
         series=uid("C004", "Full Dose Images"),
         instance=uid("C004", "Full Dose Images", 3),
         description="Full Dose Images",
+        image_type="ORIGINAL\\PRIMARY\\AXIAL",
         size=16,
         pixel_size=SPACING,
         thickness=1.5,
@@ -67,9 +68,71 @@ def test_the_position_is_taken_along_the_normal_of_the_slices(tmp_path):
         del dataset.SliceLocation
 
     write_series(tmp_path, change=coronal)
-    found = index(tmp_path)
+    found = index(tmp_path, plane="coronal")
     assert [s.position for s in found.slices] == [-6, -3, 0]
     assert [s.orientation for s in found.slices] == [(1, 0, 0, 0, 0, -1)] * 3
+
+
+def tilted(degrees, axis=0):
+    """Orientation of axial slices turned about x or y."""
+    sin, cos = np.sin(np.radians(degrees)), np.cos(np.radians(degrees))
+    return [1, 0, 0, 0, cos, -sin] if axis == 0 else [cos, 0, -sin, 0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("orientation", "plane"),
+    [
+        ([1, 0, 0, 0, 1, 0], "axial"),
+        ([-1, 0, 0, 0, 1, 0], "axial"),
+        ([0.8, 0.6, 0, -0.6, 0.8, 0], "axial"),
+        (tilted(30), "axial"),
+        (tilted(-44), "axial"),
+        (tilted(44, 1), "axial"),
+        (tilted(46), "coronal"),
+        (tilted(46, 1), "sagittal"),
+        ([1, 0, 0, 0, 0, -1], "coronal"),
+        ([0, 1, 0, 0, 0, -1], "sagittal"),
+        # The normal is (1, 1, 1) / sqrt(3), 55 degrees from each axis.
+        ([0.5**0.5, -(0.5**0.5), 0, 6**-0.5, 6**-0.5, -2 * 6**-0.5], "oblique"),
+    ],
+)
+def test_slices_lie_in_the_plane_whose_axis_is_within_45_degrees(tmp_path, orientation, plane):
+    def turn(dataset):
+        dataset.ImageOrientationPatient = [round(a, 6) for a in orientation]
+        dataset.ImagePositionPatient = [2 * dataset.InstanceNumber] * 3
+
+    write_series(tmp_path, "C001", 2)
+    write_series(tmp_path, "C002", 3, change=turn)
+    for wanted in ("axial", "coronal", "sagittal", None):
+        found = index(tmp_path, plane=wanted)
+        used = [s.plane for s in found.slices]
+        expected = ["axial"] * 2 + [plane] * 3
+        assert used == [one for one in expected if wanted in (None, one)]
+        assert sorted((r.reason, r.detail) for r in found.rejections) == sorted(
+            (Reason.OTHER_PLANE, f"{one}, not {wanted}")
+            for one in expected
+            if wanted not in (None, one)
+        )
+
+
+def test_slices_that_do_not_say_how_they_lie_are_used(tmp_path):
+    def strip(dataset):
+        del dataset.ImageOrientationPatient, dataset.SOPClassUID, dataset.ImageType
+
+    write_series(tmp_path, change=strip)
+    for plane in ("axial", "coronal", None):
+        found = index(tmp_path, plane=plane)
+        assert [(s.plane, s.image_type) for s in found.slices] == [("", "")] * 3
+        assert found.rejections == ()
+
+
+def test_reformats_do_not_decide_which_series_are_of_full_dose(tmp_path):
+    def coronal(dataset):
+        dataset.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
+
+    write_series(tmp_path, series="thorax")
+    write_series(tmp_path, series="Full Dose coronal", change=coronal)
+    assert {s.description for s in index(tmp_path).slices} == {"thorax"}
 
 
 def test_without_positions_the_slice_location_orders(tmp_path):

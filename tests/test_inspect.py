@@ -73,7 +73,8 @@ def test_it_prints_tables_and_writes_a_contact_sheet(tree, tmp_path, capsys):
     lines = [" ".join(line.split()) for line in out.splitlines()]
     assert lines[0] == "2 patients, 2 series, 7 slices; 4 files rejected"
     row = next(line for line in lines if line.startswith("C[0]2"))
-    assert row.startswith("C[0]2 Full Dose Images 3 16x16 0.75 1.5 2 ")
+    assert row.startswith("C[0]2 Full Dose Images axial 3 16x16 0.75 1.5 2 ")
+    assert "derived" not in out
     assert "not DICOM 1 LICENSE: no DICOM header" in lines
     assert "constant image 1 constant: all stored values are 7" in lines
     assert any(line.startswith("other series 2 ") for line in lines)
@@ -85,6 +86,32 @@ def test_it_prints_tables_and_writes_a_contact_sheet(tree, tmp_path, capsys):
         rows = list(csv.DictReader(file))
     assert [row["status"] for row in rows].count("used") == 7
     assert len(rows) == 11
+
+
+def test_reformats_are_left_out_unless_wanted_and_shown_as_such(tmp_path, capsys):
+    def reformat(dataset):
+        dataset.ImageType = ["DERIVED", "SECONDARY", "MPR"]
+        dataset.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
+        dataset.ImagePositionPatient = [0, dataset.InstanceNumber, 0]
+
+    root = tmp_path / "ct"
+    write_series(root, "C001", 4)
+    write_series(root, "C001", 5, "MPR", reformat)
+    shown = []
+    for settings in ([], ["plane=coronal"], ["plane=null"]):
+        manifest = tmp_path / "m.csv"
+        assert run(root, tmp_path, "series=null", f"manifest={manifest}", *settings) == 0
+        with manifest.open(newline="") as file:
+            rows = [row for row in csv.DictReader(file) if row["status"] == "used"]
+        shown.append(Counter((row["plane"], row["image_type"]) for row in rows))
+        out = " ".join(capsys.readouterr().out.split())
+        assert ("C001 MPR coronal 5 16x16" in out and "derived" in out) == bool(settings)
+        assert ("other plane 5 " in out and "coronal, not axial" in out) == (not settings)
+    axial, coronal = (
+        {("axial", "ORIGINAL\\PRIMARY\\AXIAL"): 4},
+        {("coronal", "DERIVED\\SECONDARY\\MPR"): 5},
+    )
+    assert shown == [axial, coronal, axial | coronal]
 
 
 def test_a_tree_without_ct_shows_why(tmp_path, capsys):

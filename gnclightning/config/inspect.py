@@ -1,6 +1,7 @@
 """The schema of an inspection of data."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from gnclightning.config.sections import Section, bounded
 
@@ -13,6 +14,8 @@ class InspectConfig(Section):
     """Folder of the DICOM files, at any depth and of any layout."""
     series: str | None = "Full Dose"
     """Text in the folder or description of the series to use, if any has it; null: all series."""
+    plane: Literal["axial", "coronal", "sagittal"] | None = "axial"
+    """How the slices to use lie: the axis within 45 degrees of their normal; null: in any way."""
     output: str | None = "runs/contact_sheet.png"
     """PNG for a picture of each series; null: none."""
     manifest: str | None = None

@@ -21,6 +21,8 @@ class LDCTConfig(Section):
     """Processes that convert; null: one per core."""
     series: str | None = "Full Dose"
     """Text in the folder or description of the series to use, if any has it; null: all series."""
+    plane: Literal["axial", "coronal", "sagittal"] | None = "axial"
+    """How the slices to use lie: the axis within 45 degrees of their normal; null: in any way."""
     size: int | None = bounded(256, ">= 3")
     """Height and width of an image, in pixels; null: as in the files."""
     antialias: bool = False

@@ -38,7 +38,7 @@ from gnclightning.data.dicom.parallel import mapped
 from gnclightning.data.dicom.pixels import decodable
 from gnclightning.data.dicom.preprocessing import Preprocessing
 from gnclightning.data.dicom.progress import tracked
-from gnclightning.data.dicom.records import Reason, Rejection, Slice
+from gnclightning.data.dicom.records import Plane, Reason, Rejection, Slice
 from gnclightning.errors import UserError
 from gnclightning.files import replacing
 
@@ -51,6 +51,7 @@ def open_cache(
     folder: str | Path,
     process: Preprocessing,
     series: str | None = FULL_DOSE,
+    plane: Plane | None = "axial",
     workers: int | None = None,
     progress: bool = False,
 ) -> Cache:
@@ -64,6 +65,7 @@ def open_cache(
         folder: where caches are kept; made if need be.
         process: what is done to each slice.
         series: see `build_index`.
+        plane: see `build_index`.
         workers: processes, None for one per core.
         progress: whether to show progress bars.
 
@@ -74,7 +76,7 @@ def open_cache(
     """
     root, folder = Path(root), Path(folder)
     files = find_files(root, without=folder)
-    name = _name(files, process, series)
+    name = _name(files, process, series, plane)
     path = folder / f"{name}.h5"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -83,7 +85,7 @@ def open_cache(
                 unfinished = folder / f"{name}.unfinished.h5"
                 if not _is_resumable(unfinished):
                     names = [found.file for found in files]
-                    index = build_index(root, names, series, workers, progress)
+                    index = build_index(root, names, series, plane, workers, progress)
                     may_be_read = {found.file for found in files if found.readable}
                     _check_read(root, [r for r in index.rejections if r.file in may_be_read])
                     _allocate(unfinished, root, index, process)
@@ -92,7 +94,9 @@ def open_cache(
     return read_cache(path)
 
 
-def _name(files: Sequence[FoundFile], process: Preprocessing, series: str | None) -> str:
+def _name(
+    files: Sequence[FoundFile], process: Preprocessing, series: str | None, plane: Plane | None
+) -> str:
     """A name for what is made of these files: their contents are judged by size and time.
 
     What can be read and decoded today belongs to it: else a file that was rejected for want of
@@ -104,6 +108,7 @@ def _name(files: Sequence[FoundFile], process: Preprocessing, series: str | None
         "decodable": decodable(),
         "preprocessing": asdict(process),
         "series": series,
+        "plane": plane,
     }
     digest = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
     return f"ldct-{digest[:16]}"

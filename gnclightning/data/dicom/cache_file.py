@@ -20,7 +20,7 @@ from gnclightning.data.dicom.preprocessing import Preprocessing
 from gnclightning.data.dicom.records import Reason, Rejection, Slice
 from gnclightning.errors import UserError
 
-FORMAT = 1
+FORMAT = 2
 """Of the file; a file of another one is never read."""
 
 PENDING, USED, REJECTED = range(3)

@@ -9,12 +9,20 @@ import numpy as np
 import pydicom
 from pydicom.dataset import FileDataset
 from pydicom.errors import InvalidDicomError
-from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
+    EnhancedCTImageStorage,
+    LegacyConvertedEnhancedCTImageStorage,
+)
 
 from gnclightning.data.dicom.records import Reason, RejectedError, Rejection, Slice, unreadable
 
 _REQUIRED = ("PatientID", "SeriesInstanceUID", "SOPInstanceUID", "Rows", "Columns")
 _NUMBERS = ("PixelSpacing", "RescaleSlope", "RescaleIntercept")
+
+_ENHANCED = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 
 _PROJECTION_GROUP = 0x7031
 """Private group of DICOM-CT-PD, in which the LDCT collection stores its sinograms."""
@@ -85,6 +93,12 @@ def _check_kind(dataset: FileDataset) -> None:
     frames = _text(dataset, "NumberOfFrames") or "1"
     if frames != "1":
         raise RejectedError(Reason.MULTI_FRAME, f"{frames} frames; export them one file each")
+    # Screen captures and the like call themselves CT too. Stripped files do not say what they are.
+    kind = UID(_text(dataset, "SOPClassUID") or CTImageStorage)
+    if kind in _ENHANCED:
+        raise RejectedError(Reason.MULTI_FRAME, f"{kind.name}; export frames one file each")
+    if kind != CTImageStorage:
+        raise RejectedError(Reason.NOT_CT, f"SOPClassUID {kind.name}")
     unit = _text(dataset, "RescaleType") or "HU"
     if unit.upper() != "HU":
         raise RejectedError(Reason.NOT_HOUNSFIELD, f"RescaleType {unit}")
@@ -135,6 +149,7 @@ def _slice(file: str, dataset: FileDataset) -> Slice:
         series=series,
         instance=instance,
         description=_text(dataset, "SeriesDescription"),
+        image_type=_text(dataset, "ImageType"),
         size=rows,
         pixel_size=spacing[0],
         thickness=_optional_number(dataset, "SliceThickness"),

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from gnclightning.data.dicom.headers import read_header
 from gnclightning.data.dicom.parallel import mapped
 from gnclightning.data.dicom.progress import tracked
-from gnclightning.data.dicom.records import Reason, Rejection, Slice
+from gnclightning.data.dicom.records import Plane, Reason, Rejection, Slice
 from gnclightning.errors import UserError
 
 FULL_DOSE = "Full Dose"
@@ -106,6 +106,7 @@ def build_index(
     root: str | Path,
     files: Iterable[str],
     series: str | None = FULL_DOSE,
+    plane: Plane | None = "axial",
     workers: int | None = None,
     progress: bool = False,
 ) -> Index:
@@ -116,6 +117,8 @@ def build_index(
         files: paths relative to `root`, in any order.
         series: if the folder or the SeriesDescription of any series holds this text, in whatever
             case, only such series are used; None uses all.
+        plane: only slices that lie so are used, and those that do not say how they lie; None uses
+            all, oblique ones too.
         workers: processes, see `parallel.mapped`.
         progress: whether to show a progress bar.
     """
@@ -124,6 +127,7 @@ def build_index(
     headers = list(tracked(results, len(names), "reading headers", progress))
     slices = [header for header in headers if isinstance(header, Slice)]
     rejections = [header for header in headers if isinstance(header, Rejection)]
+    slices = _choose_plane(slices, plane, rejections)
     slices = _choose_series(slices, series, rejections)
     slices = _drop_copies(slices, rejections)
     groups: dict[tuple[str, str], list[Slice]] = defaultdict(list)
@@ -131,6 +135,20 @@ def build_index(
         groups[slice_.patient, slice_.series].append(slice_)
     ordered = [s for key in sorted(groups) for s in _order(groups[key], rejections)]
     return Index(tuple(ordered), tuple(sorted(rejections, key=lambda r: r.file)))
+
+
+def _choose_plane(
+    slices: list[Slice], plane: Plane | None, rejections: list[Rejection]
+) -> list[Slice]:
+    if plane is None:
+        return slices
+    wanted = ("", plane)
+    rejections += [
+        s.reject(Reason.OTHER_PLANE, f"{s.plane}, not {plane}")
+        for s in slices
+        if s.plane not in wanted
+    ]
+    return [s for s in slices if s.plane in wanted]
 
 
 def _choose_series(

@@ -15,7 +15,7 @@ from gnclightning.data.dicom.index import FULL_DOSE, Index, build_index, find_fi
 from gnclightning.data.dicom.parallel import mapped
 from gnclightning.data.dicom.pixels import read_hounsfield
 from gnclightning.data.dicom.progress import tracked
-from gnclightning.data.dicom.records import RejectedError, Rejection, Slice
+from gnclightning.data.dicom.records import Plane, RejectedError, Rejection, Slice
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +25,8 @@ class SeriesSummary:
     Attributes:
         patient: PatientID.
         description: SeriesDescription.
+        plane: how the slices lie, see `Slice.plane`.
+        image_type: ImageType of the first slice.
         slices: how many.
         size: height and width, pixels.
         pixel_size: height and width of a pixel, mm.
@@ -37,6 +39,8 @@ class SeriesSummary:
 
     patient: str
     description: str
+    plane: str
+    image_type: str
     slices: int
     size: int
     pixel_size: float
@@ -63,13 +67,14 @@ class Inspection:
 def inspect_tree(
     root: str | Path,
     series: str | None = FULL_DOSE,
+    plane: Plane | None = "axial",
     workers: int | None = None,
     progress: bool = False,
 ) -> Inspection:
     """Read every slice of a tree; arguments and errors as for `find_files` and `build_index`."""
     root = Path(root)
     names = [found.file for found in find_files(root)]
-    index = build_index(root, names, series, workers, progress)
+    index = build_index(root, names, series, plane, workers, progress)
     results = mapped(partial(_measure, root), index.slices, workers)
     shown = tracked(results, len(index.slices), "reading slices", progress)
     rejections = list(index.rejections)
@@ -100,6 +105,8 @@ def _summarise(root: Path, measured: Sequence[tuple[Slice, float, float]]) -> Se
     return SeriesSummary(
         patient=first.patient,
         description=first.description,
+        plane=first.plane,
+        image_type=first.image_type,
         slices=len(slices),
         size=first.size,
         pixel_size=first.pixel_size,

@@ -12,6 +12,8 @@ COLUMNS = (
     "patient",
     "series",
     "description",
+    "image_type",
+    "plane",
     "position_mm",
     "reason",
     "detail",
@@ -21,9 +23,13 @@ COLUMNS = (
 def write_manifest(path: Path, slices: Iterable[Slice], rejections: Iterable[Rejection]) -> None:
     """Write a CSV file with one row per file, sorted by path; `status` is used or rejected."""
     used = [
-        (s.file, "used", s.patient, s.series, s.description, s.position, "", "") for s in slices
+        (
+            *(s.file, "used", s.patient, s.series, s.description, s.image_type, s.plane),
+            *(s.position, "", ""),
+        )
+        for s in slices
     ]
     rejected = [
-        (r.file, "rejected", r.patient, r.series, "", "", r.reason, r.detail) for r in rejections
+        (r.file, "rejected", r.patient, r.series, *[""] * 4, r.reason, r.detail) for r in rejections
     ]
     write_csv(path, COLUMNS, sorted(used + rejected, key=lambda row: row[0]))

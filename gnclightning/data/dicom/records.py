@@ -2,6 +2,16 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from math import cos, pi
+from typing import Literal
+
+import numpy as np
+
+Plane = Literal["axial", "coronal", "sagittal"]
+"""How slices lie, by the axis of the patient that is next to their normal."""
+
+_PLANES: tuple[Plane, ...] = ("sagittal", "coronal", "axial")
+"""Those whose normals are DICOM's axes x, y and z."""
 
 
 class Reason(StrEnum):
@@ -13,6 +23,7 @@ class Reason(StrEnum):
     LOCALISER = "localiser"
     PROJECTIONS = "projections"
     OTHER_SERIES = "other series"
+    OTHER_PLANE = "other plane"
     MISSING_TAG = "missing tag"
     BAD_TAG = "bad tag"
     NOT_HOUNSFIELD = "not in Hounsfield units"
@@ -74,6 +85,7 @@ class Slice:
         series: SeriesInstanceUID.
         instance: SOPInstanceUID.
         description: SeriesDescription, "" where absent.
+        image_type: ImageType, its values parted by backslashes; "" where absent.
         size: height and width, pixels.
         pixel_size: height and width of a pixel, mm.
         thickness: SliceThickness, mm; None where absent.
@@ -89,6 +101,7 @@ class Slice:
     series: str
     instance: str
     description: str
+    image_type: str
     size: int
     pixel_size: float
     thickness: float | None
@@ -97,6 +110,19 @@ class Slice:
     location: float | None
     slope: float
     intercept: float
+
+    @property
+    def plane(self) -> str:
+        """A `Plane`, whose axis is within 45 degrees of the normal; "oblique" where none is.
+
+        Gantries are tilted by up to 30 degrees, so tilted axial slices stay axial. "" where the
+        orientation is not known.
+        """
+        if not self.orientation:
+            return ""
+        along = np.abs(np.cross(self.orientation[:3], self.orientation[3:]))
+        nearest = int(along.argmax())
+        return _PLANES[nearest] if along[nearest] > cos(pi / 4) else "oblique"
 
     def reject(self, reason: Reason, detail: str = "") -> Rejection:
         """This slice as one that is not used."""

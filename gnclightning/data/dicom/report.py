@@ -44,7 +44,7 @@ def _counted(number: int, what: str) -> str:
 
 
 def _series_table(series: tuple[SeriesSummary, ...]) -> Table:
-    names = (Column("patient", overflow="fold"), Column("series", overflow="fold"))
+    names = (Column("patient", overflow="fold"), Column("series", overflow="fold"), "plane")
     table = Table(*names, box=box.SIMPLE, padding=0, pad_edge=False)
     for name in ("slices", "pixels", "pixel\nmm", "thick\nmm", "gap\nmm", "HU\nfrom", "HU\nto"):
         table.add_column(name, justify="right")
@@ -53,6 +53,7 @@ def _series_table(series: tuple[SeriesSummary, ...]) -> Table:
         table.add_row(
             Text(s.patient),
             Text(s.description),
+            s.plane + ("\nderived" if s.image_type.upper().startswith("DERIVED") else ""),
             str(s.slices),
             f"{s.size}x{s.size}",
             *("" if length is None else f"{length:.3g}" for length in lengths),
