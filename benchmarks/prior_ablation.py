@@ -11,10 +11,12 @@ default solver. Learning rates stay constant after their warm-up, so that weight
 are those of a training that ended there. When the command is given again, legs that were finished
 are not repeated, and one that was interrupted is done from its beginning, since it had other
 neighbours on the processor: their number and the processor time are kept with each point. An arm
-that diverges is told of, while the others go on. Arms
-whose settings changed are trained again, and all are judged again after a change of the package,
-so that one table never mixes what was made in two ways.
-`--train` adds settings to all trainings. The arms are in `ablation_groups.py`.
+that diverges is told of, while the others go on. Arms whose settings changed are trained again, and
+all are judged again after a change of the package, so that no table mixes results
+made in two ways.
+
+`--train` adds settings to all trainings. The arms are in `ablation_groups.py`; evaluate_at and
+t_min train nothing but judge the shipped weights, so minutes, points and size mean nothing there.
 """
 
 import argparse
@@ -76,7 +78,12 @@ def main() -> None:
     runner = commands.add_parser("run")
     runner.add_argument("group", choices=GROUPS)
     whole = Plan()
-    runner.add_argument("--minutes", type=float, default=whole.minutes, help="training of an arm")
+    runner.add_argument(
+        "--minutes",
+        type=float,
+        default=whole.minutes,
+        help="training of an arm; means nothing where a group judges the shipped weights",
+    )
     runner.add_argument("--size", type=int, default=whole.size, help="pixels a side")
     runner.add_argument("--points", type=int, default=whole.points, help="times to keep weights")
     runner.add_argument("--images", type=int, default=whole.images, help="phantoms that judge")
@@ -92,7 +99,15 @@ def main() -> None:
     if unknown := set(names) - GROUPS[given.group].keys():
         parser.error(f"--arms: {given.group} has {', '.join(GROUPS[given.group])}, got {unknown}")
     further = tuple(given.train), tuple(given.solve)
-    run(given.group, names, Plan(given.minutes, given.size, given.points, given.images, *further))
+    plan = Plan(given.minutes, given.size, given.points, given.images, *further)
+    if not any(arm.stages for arm in GROUPS[given.group].values()):
+        trains = ("minutes", "size", "points", "train")
+        if vain := [f"--{n}" for n in trains if getattr(plan, n) != getattr(whole, n)]:
+            parser.error(
+                f"{', '.join(vain)}: {given.group} trains nothing, it judges the shipped "
+                f"weights, which are for {whole.size} x {whole.size} pixels; leave them away"
+            )
+    run(given.group, names, plan)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,14 @@
 import json
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from gnclightning.build_training import build_plan
 from gnclightning.config import load_reconstruct_config, load_train_config
 from gnclightning.priors import from_pretrained
 
@@ -106,6 +108,10 @@ def test_every_arm_is_a_training_that_the_programs_know(ablation, tmp_path):
             configs = [load_train_config(leg.arguments[1], leg.arguments[2:]) for leg in legs]
             settings = load_reconstruct_config(None, ["data.name=ellipses", *arm.settings])
             last = {leg.stage: config for leg, config in zip(legs, configs, strict=True)}
+            for config in configs:
+                rule = build_plan(config)
+                rates = [rule.lr_factor(step) for step in (rule.warmup, 20_000)]
+                assert min(rates) > 0.99  # else a point is no training that ended there
             times = [config.trainer.max_time for config in last.values()]
             assert times in ([], ["00:00:30:00"], ["00:00:15:00", "00:00:15:00"])
             assert [leg.kept.stem for leg in legs] == [str(n + 1) for n in range(len(legs))]
@@ -155,8 +161,9 @@ def test_another_training_has_another_folder(ablation, monkeypatch, tmp_path):
     assert folder(uniform) not in folders
 
 
-def test_other_code_or_settings_judge_anew(ablation, monkeypatch, tmp_path):
-    """A judgement is found again only for the same weights, settings and package."""
+@pytest.fixture
+def reconstructed(ablation, monkeypatch, tmp_path):
+    """Folders of reconstructions, made up ones, by a package that is the folder `package`."""
     import ablation_judging
 
     done = []
@@ -168,9 +175,19 @@ def test_other_code_or_settings_judge_anew(ablation, monkeypatch, tmp_path):
         rows = "method,psnr,ssim\ngnc,30,0.9\ntv,29,0.8\n"
         (output / "metrics.csv").write_text(rows)
 
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(ablation_judging, "reconstruct", reconstruct)
     monkeypatch.setattr(ablation_judging, "PACKAGE", tmp_path / "package")
     (tmp_path / "package").mkdir()
+    ablation_judging.source.cache_clear()
+    yield done
+    ablation_judging.source.cache_clear()
+
+
+def test_other_code_or_settings_judge_anew(ablation, reconstructed, tmp_path):
+    """A judgement is found again only for the same weights, settings and package."""
+    import ablation_judging
+
     plan = ablation.Plan(images=1)
 
     def judge(*settings):
@@ -179,12 +196,16 @@ def test_other_code_or_settings_judge_anew(ablation, monkeypatch, tmp_path):
 
     first = judge()
     assert judge() == first
-    assert len(done) == 1
+    assert len(reconstructed) == 1
     # The command that is recorded is one that works, and says what was done.
     _, program, *arguments = shlex.split(first["reconstruction"])
     assert program == "reconstruct.py"
     config = load_reconstruct_config(None, arguments)
-    assert (config.output, config.data.name, config.data.count) == (str(done[0]), "ellipses", 1)
+    assert (config.output, config.data.name, config.data.count) == (
+        str(reconstructed[0]),
+        "ellipses",
+        1,
+    )
     assert (config.data.split, config.data.size) == ("validation", 128)
     assert (config.prior.path, config.methods) == ("ellipses-128", ["tv"])
     _, _, *arguments = shlex.split(judge("solver.t_min=1e-2")["reconstruction"])
@@ -193,5 +214,60 @@ def test_other_code_or_settings_judge_anew(ablation, monkeypatch, tmp_path):
     judge()
     (tmp_path / "package" / "solver.py").write_text("steps = 20")
     judge()
-    assert len(set(done)) == len(done) == 4
-    ablation_judging.source.cache_clear()
+    assert len(set(reconstructed)) == len(reconstructed) == 4
+
+
+def test_arms_of_the_shipped_weights_change_the_reconstruction_alone(ablation, reconstructed):
+    """Each its own setting, on validation phantoms; nothing is trained."""
+    ablation.run("t_min", ["default", "1e-2"], ablation.Plan(images=1))
+    arms = ablation.load("ablation-t_min")["arms"]
+    assert list(arms) == ["default", "1e-2"]
+    found = []
+    for arm in arms.values():
+        assert arm["train"] == []
+        (point,) = arm["curve"]
+        assert (point["seconds"], point["images"]) == (None, None)
+        assert (point["gnc"]["psnr"], point["tv"]["ssim"]) == ([30], [0.8])
+        found.append(load_reconstruct_config(None, shlex.split(point["reconstruction"])[2:]))
+    default, other = found
+    assert default.data.split == other.data.split == "validation"
+    assert default.solver == load_reconstruct_config().solver
+    assert other.solver == replace(default.solver, t_min=1e-2)
+    assert [Path(config.output) for config in found] == reconstructed
+
+
+def test_the_stages_of_an_arm_follow_each_other(ablation, monkeypatch, tmp_path):
+    """A score for half of the time, and the energy that begins with its weights."""
+    monkeypatch.chdir(tmp_path)
+    plan = ablation.Plan(0.04, 16, 2, 2, tuple(TINY), tuple(FAST))
+    ablation.run("start", ["warm"], plan)
+    arm = ablation.load("ablation-start")["arms"]["warm"]
+    score, energy = arm["train"]
+    assert "ellipses_score.yaml" in score
+    assert "ellipses_energy.yaml" in energy
+    folder = ablation.arm_folder("start", "warm", ablation.GROUPS["start"]["warm"], plan)
+    priors, known = zip(*(from_pretrained(folder / f"stage-{k}") for k in (0, 1)), strict=True)
+    assert [prior.parametrisation for prior in priors] == ["score", "energy"]
+    assert known[1].training["initialised_from"]["steps"] == known[0].training["steps"] > 0
+    before, after = arm["curve"]
+    assert before["seconds"] >= 1
+    assert before["seconds"] + 1 <= after["seconds"]
+    assert before["images"] < after["images"]
+    assert before["processor_seconds"] < after["processor_seconds"]
+
+
+@pytest.mark.parametrize("group", ["t_min", "evaluate_at"])
+def test_trainings_of_what_trains_nothing_are_refused(group, ablation, monkeypatch, capsys):
+    """The shipped weights are for one size of images."""
+    command = ["prior_ablation.py", "run", group, "--size", "64", "--minutes", "3"]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit):
+        ablation.main()
+    message = "--minutes, --size: " + group + " trains nothing, it judges the shipped weights"
+    assert message in capsys.readouterr().err
+    monkeypatch.setattr(ablation, "run", lambda *arguments: print(*arguments))
+    monkeypatch.setattr(sys, "argv", ["prior_ablation.py", "run", group, "--size", "128"])
+    ablation.main()
+    assert group in capsys.readouterr().out
+    size = from_pretrained("ellipses-128")[1].image_shape
+    assert size == (ablation.Plan().size,) * 2
