@@ -196,6 +196,34 @@ def test_parts_follow_the_images_that_stay(build):
 
 
 @pytest.mark.parametrize(
+    "operator",
+    [
+        Blur((6, 5), gaussian_kernel(0.5)),
+        PeriodicBlur((8, 9), gaussian_kernel(0.5)),
+        Matrix(random(7, 9).float()),
+        Composition(Downsampling((6, 6), 2), Blur((6, 6), gaussian_kernel(0.5))),
+    ],
+    ids=lambda operator: type(operator).__name__,
+)
+def test_mixed_precision_passes_operators_by(operator):
+    """A rounded A* is no transpose of a rounded A: derivatives, too, stay as they are."""
+    x = random(2, 1, *operator.domain_shape).float().requires_grad_()
+    y = random(2, 1, *operator.range_shape).float()
+
+    def found() -> list[torch.Tensor]:
+        seen = operator(x)
+        (gradient,) = torch.autograd.grad((seen - y).square().sum(), x)
+        return [seen, operator.adjoint(y), gradient]
+
+    expected = found()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert dot_test(operator, batch=2) < 1e-7
+        for one, other in zip(found(), expected, strict=True):
+            assert one.dtype == torch.float32
+            torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
     "build",
     [
         lambda mask: Scaled(mask, 3.0),

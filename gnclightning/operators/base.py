@@ -22,7 +22,7 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, times: _Map, times_transposed: _Map) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return times(x)
+        return _exactly(times, x)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -39,9 +39,15 @@ class _Linear(torch.autograd.Function):
 
 def _linear(x: Tensor, times: _Map, times_transposed: _Map) -> Tensor:
     if not torch.is_grad_enabled() and unpack_dual(x).tangent is None:
-        return times(x)  # `apply` inspects signatures at every call
+        return _exactly(times, x)  # `apply` inspects signatures at every call
     # PyTorch leaves `apply` without types.
     return cast(Tensor, _Linear.apply(x, times, times_transposed))  # pyright: ignore[reportUnknownMemberType]
+
+
+def _exactly(times: _Map, x: Tensor) -> Tensor:
+    """In the operator's own precision: rounded products are no transposes of each other."""
+    with torch.autocast(x.device.type, enabled=False):
+        return times(x)
 
 
 class LinearOperator(nn.Module, ABC):
@@ -49,7 +55,7 @@ class LinearOperator(nn.Module, ABC):
 
     Call it for A(x); inputs and outputs have any number of leading batch and channel dimensions,
     as in (B, C, *domain_shape). Derivatives of A are A and its adjoint, to any order. Being a
-    module, it follows `.to(device)` and `.to(dtype)`.
+    module, it follows `.to(device)` and `.to(dtype)`; autocast passes it by.
 
     Args:
         domain_shape: trailing dimensions of an image x.

@@ -23,8 +23,7 @@ class Rows(NamedTuple):
         if x.device.type == "cpu" and x.dtype == torch.float32 and x.shape[1] >= _MANY:
             return self._bags(x)
         _use_up_sparse_warnings()
-        with torch.autocast(x.device.type, enabled=False):  # no sparse products in bfloat16
-            return _csr(self, len(x)) @ x
+        return _csr(self, len(x)) @ x
 
     def _bags(self, x: Tensor) -> Tensor:
         """Rows as bags of embeddings with weights: the same sums by a vectorised kernel."""
