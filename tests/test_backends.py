@@ -1,7 +1,7 @@
 """Projectors of other packages: the orientation, centre, scale and units of the native one.
 
 ASTRA is tested where it is installed. In place of torch-radon, which needs a GPU, a stand-in
-follows its published conventions.
+follows its published conventions; itself and ASTRA's CUDA kernels are tested with `-m gpu`.
 """
 
 import math
@@ -18,6 +18,7 @@ from gnclightning.config import load_reconstruct_config
 from gnclightning.errors import UserError
 from gnclightning.operators import FanBeam2D, ParallelBeam2D, Radon
 from gnclightning.operators.backends import (
+    astra,
     astra_cuda_projector,
     astra_projector,
     build_projector,
@@ -58,7 +59,13 @@ def project(request, monkeypatch):
     package, _, kind = request.param.partition(" ")
     if package == "astra":
         pytest.importorskip("astra", reason="needs the extra astra", exc_type=ImportError)
+        if kind == "cuda":
+            return lambda geometry: astra.kernel_projector(geometry, kind)
         return lambda geometry: astra_projector(geometry, kind)
+    if request.param == "torch-radon itself":
+        pytest.importorskip("torch_radon", reason="needs torch-radon", exc_type=ImportError)
+        # Its matrix, by its kernels on the GPU, which then computes on the CPU as all others do.
+        return lambda geometry: torch_radon_projector(geometry, torch.device("cuda")).cpu()
     if package == "torch-radon":
         module = getattr(torch_radon_stand_in, kind.upper())
         monkeypatch.setitem(sys.modules, "torch_radon", module)
@@ -66,19 +73,26 @@ def project(request, monkeypatch):
     return Radon
 
 
-def every(*projectors: str):
+def every(*projectors: object):
     return pytest.mark.parametrize("project", projectors, indirect=True)
 
 
-PARALLEL = every(
+def on_gpu(projector: str):
+    return pytest.param(projector, marks=pytest.mark.gpu)
+
+
+EXACT = (
     "native",
     "astra line",
     "astra linear",
     "astra strip",
     "torch-radon classic",
     "torch-radon second",
+    on_gpu("torch-radon itself"),
 )
-DIVERGENT = every("native", "astra line")
+"""With the transpose as adjoint; ASTRA's CUDA kernels have another."""
+PARALLEL = every(*EXACT, on_gpu("astra cuda"))
+DIVERGENT = every("native", "astra line", on_gpu("astra cuda"))
 
 
 @PARALLEL
@@ -133,7 +147,7 @@ def test_angles_are_taken_one_by_one(project):
     torch.testing.assert_close(project(three)(x), project(geometry)(x)[:3])
 
 
-@PARALLEL
+@every(*EXACT)
 def test_adjoint_is_the_transpose_in_batches(project):
     geometry = ParallelBeam2D((8, 6), ANGLES, 15, 0.9, detector_offset=-0.45)
     check_adjoint(project(geometry))
@@ -152,10 +166,8 @@ def test_astras_joseph_is_the_native_one(project):
 def test_astras_kernels_without_their_matrix():
     """As the CUDA ones are called, by way of a CPU kernel."""
     pytest.importorskip("astra", reason="needs the extra astra", exc_type=ImportError)
-    from gnclightning.operators.backends.astra import kernel_projector
-
     geometry = replace(FINE, detector_count=21, detector_spacing=0.6)
-    kernels, explicit = kernel_projector(geometry, "line"), astra_projector(geometry, "line")
+    kernels, explicit = astra.kernel_projector(geometry, "line"), astra_projector(geometry, "line")
     x = torch.rand(2, 1, 10, 8, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(kernels(x), explicit(x))
     torch.testing.assert_close(kernels.adjoint(kernels(x)), explicit.adjoint(explicit(x)))
