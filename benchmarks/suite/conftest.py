@@ -16,7 +16,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def device(request: pytest.FixtureRequest) -> torch.device:
     """The device that is measured."""
-    return torch.device(request.config.getoption("--device"))
+    return torch.device(str(request.config.getoption("--device")))
 
 
 @pytest.fixture(scope="session")
