@@ -42,7 +42,8 @@ def one_pass(given: argparse.Namespace) -> Pass:
             *(["--tiny"] if given.tiny else []),
             *(["-k", given.only] if given.only else []),
         ]
-        paths = os.pathsep.join(str(path) for path in (ROOT, ROOT / "benchmarks"))
+        more = filter(None, [os.environ.get("PYTHONPATH")])
+        paths = os.pathsep.join([str(ROOT), str(ROOT / "benchmarks"), *more])
         environment = os.environ | {"OMP_NUM_THREADS": str(given.threads), "PYTHONPATH": paths}
         status = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
         if status not in _RAN:

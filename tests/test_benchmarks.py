@@ -1,6 +1,7 @@
 """The benchmarks: the published pattern gives our results, and tables show what was measured."""
 
 import argparse
+import importlib.util
 import json
 import subprocess
 import sys
@@ -242,29 +243,52 @@ def test_iterations_are_counted_from_one_to_the_published_quality(monkeypatch, p
     assert words in "\n".join(bench_tables.quality({"quality": found}))
 
 
-@pytest.mark.slow
-def test_the_suite_runs(monkeypatch, tmp_path):
-    """Tiny sizes, one pass, all but the projectors of other packages."""
-    pytest.importorskip("pytest_benchmark")
-    import bench
+@pytest.fixture
+def tried(monkeypatch):
+    """Benchmarks at tiny sizes, one pass; timed by a stand-in where pytest-benchmark is not."""
+    import passes
 
-    monkeypatch.chdir(tmp_path)
-    words = [
-        "run",
-        "--tiny",
-        "--passes",
-        "1",
-        "--name",
-        "tried",
-        "--only",
-        "not one_image and not whole",
-    ]
-    monkeypatch.setattr(sys, "argv", ["bench.py", *words])
-    bench.main()
-    found = json.loads(Path("docs/results/tried.json").read_text())
-    tests = {row["test"] for row in found["rows"]}
-    assert {"stream", "build", "batched", "algorithm_1", "network", "training_step"} <= tests
-    assert all(len(row["seconds"]) == 1 and row["seconds"][0] > 0 for row in found["rows"])
+    if importlib.util.find_spec("pytest_benchmark") is None:
+        monkeypatch.setenv("PYTEST_PLUGINS", "benchmark_stand_in")
+        monkeypatch.setenv("PYTHONPATH", str(ROOT / "tests"))
+
+    def run(only):
+        given = argparse.Namespace(device="cpu", threads=1, tiny=True, only=only)
+        return passes.one_pass(given)
+
+    return run
+
+
+FEW = "phantoms or stream or build or peak or (batched and native and 128)"
+
+
+@pytest.mark.parametrize(
+    ("only", "tests"),
+    [
+        (FEW, {"phantoms", "stream", "build", "peak", "batched"}),
+        pytest.param(
+            f"not one_image and not whole and not ({FEW})",
+            {"algorithm_1", "network", "training_step", "toy2d", "many_angles", "batched"},
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_the_suite_runs(tried, only, tests):
+    """All but the projectors of other packages."""
+    found = tried(only)
+    assert found.failed == []
+    assert {row["test"] for row in found.rows.values()} == tests
+    assert all(row["seconds"] > 0 for row in found.rows.values())
+
+
+@pytest.mark.parametrize(("device", "waits"), [("cpu", 0), ("cuda:1", 1)])
+def test_the_clock_waits_for_a_gpu_only(monkeypatch, device, waits):
+    from timing import finished
+
+    calls = []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: calls.append(str(device)))
+    assert finished(lambda: len(calls), torch.device(device))() == 0, "the call ends first"
+    assert calls == [device] * waits
 
 
 def test_throughput_shares_out_all_of_the_time(prior):

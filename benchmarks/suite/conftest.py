@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from timing import finished
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -35,15 +36,11 @@ def measure(
     """
 
     def run(function: Callable[[], Any], rounds: int = 9, **known: Any) -> Any:
-        def whole() -> Any:
-            result = function()
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            return result
-
         values = getattr(request.node, "callspec", None)
         benchmark.extra_info.update(values.params if values else {})
         benchmark.extra_info.update(known)
-        return benchmark.pedantic(whole, rounds=1 if tiny else rounds, warmup_rounds=1)
+        return benchmark.pedantic(
+            finished(function, device), rounds=1 if tiny else rounds, warmup_rounds=1
+        )
 
     return run
