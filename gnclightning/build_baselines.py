@@ -130,7 +130,8 @@ def _with_denoiser(
         sigma, seeds = measured.sigma_y, measured.start_seeds
         match name:
             case "plug_and_play":
-                return baselines.plug_and_play(denoiser, a, y, sigma, measured.direct, **settings)
+                more = {**settings, "symmetric": symmetric}
+                return baselines.plug_and_play(denoiser, a, y, sigma, measured.direct, **more)
             case "diffpir":
                 return baselines.diffpir(denoiser, a, y, sigma, seeds, **settings)
             case "dds":

@@ -34,6 +34,7 @@ SHORT = (
     "tikhonov.steps=5",
     "plug_and_play.steps=3",
     "plug_and_play.cg_steps=3",
+    "plug_and_play.averaged=1",
     "diffpir.steps=3",
     "diffpir.cg_steps=3",
     "dds.steps=3",
@@ -174,6 +175,19 @@ def test_defaults_are_those_of_the_function(name):
     section: Section = getattr(ReconstructConfig(), name)
     for key, value in asdict(section).items():
         assert parameters[key].default == value, key
+
+
+@pytest.mark.parametrize("name", ["plug_and_play", "langevin"])
+def test_images_are_turned_if_the_prior_says_that_they_may_be(name, prior, tmp_path, batch):
+    config = configure(prior, tmp_path, f"methods=[{name}]", *SHORT)
+    images = build_images(config)
+    operator = Radon(build_geometry(config.geometry, images.shape, images))
+    energy, metadata = build_prior(config, images)
+    found = []
+    for symmetric in (False, True):
+        (built,) = build_baselines(config, operator, energy, replace(metadata, symmetric=symmetric))
+        found.append(apply(built, batch).x)
+    assert (found[1] - found[0]).abs().max() > 1e-4
 
 
 def test_gradient_descent_is_that_of_the_solver(prior, tmp_path, batch):

@@ -20,6 +20,7 @@ from gnclightning.operators import Matrix
 from gnclightning.priors import GaussianMixture
 from gnclightning.sde import VPSDE
 from gnclightning.solvers import Armijo, BarzilaiBorweinFirstStep, gradient_descent, solve
+from gnclightning.symmetries import version
 from gnclightning.tensors import squared_norm
 
 F64 = torch.float64
@@ -120,6 +121,43 @@ def test_measurements_bring_the_result_to_the_posterior_mean(method):
     found = torch.stack([x[index == k].mean(0) for k in range(2)])
     missed = A(found - expected).norm(dim=1) / A(MEAN - expected).norm(dim=1)
     assert bool((missed < 0.5).all()), missed
+
+
+class TestPlugAndPlay:
+    """On each row of square images."""
+
+    IDENTITY = Matrix(torch.eye(3, dtype=F64))
+    Y = random(2, 1, 3, 3, seed=4)
+
+    def record(self, **settings) -> tuple[torch.Tensor, list[torch.Tensor], list[torch.Tensor]]:
+        """The result, and what the denoiser was given and gave back."""
+        given: list[torch.Tensor] = []
+        back: list[torch.Tensor] = []
+
+        def denoise(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+            given.append(x)
+            back.append(x / (1 + sigma.view(-1, 1, 1, 1) ** 2))
+            return back[-1]
+
+        start = random(2, 1, 3, 3, seed=5)
+        found = plug_and_play(
+            denoise,  # pyright: ignore[reportArgumentType]
+            self.IDENTITY, self.Y, SIGMA, start, **settings,
+        )  # fmt: skip
+        return found.image, given, back
+
+    def test_each_step_sees_another_version(self):
+        plain, usual, _ = self.record(steps=10)
+        same, seen, _ = self.record(steps=10, symmetric=True)
+        torch.testing.assert_close(same, plain, rtol=0, atol=1e-14)  # turned back
+        for step, (x, other) in enumerate(zip(usual, seen, strict=True)):
+            close = [k for k in range(8) if torch.allclose(version(x, k), other, rtol=1e-12)]
+            assert close == [step % 8]
+
+    @pytest.mark.parametrize("averaged", [1, 3, 20])
+    def test_the_result_is_the_mean_of_the_last_denoised(self, averaged):
+        found, _, back = self.record(steps=6, averaged=averaged)
+        torch.testing.assert_close(found, torch.stack(back[-averaged:]).mean(0))
 
 
 @pytest.mark.parametrize("method", [diffpir, dds, dps])

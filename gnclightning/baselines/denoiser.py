@@ -1,5 +1,6 @@
 """A diffusion prior as a denoiser of images."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor
 
 from gnclightning.priors import Prior
 from gnclightning.sde import SDE
+from gnclightning.symmetries import original, version
 from gnclightning.tensors import expand
 
 
@@ -29,6 +31,23 @@ class Denoiser:
         noisy = expand(self.sde.mean_scale(t), x) * x
         pull = expand(sigma * self.sde.std(t), x) * self.prior.score(noisy, t.to(x))
         return x + pull
+
+
+def by_versions(
+    denoiser: Callable[[Tensor, Tensor], Tensor], symmetric: bool
+) -> Callable[[Tensor, Tensor, int], Tensor]:
+    """A denoiser that in each step sees images (B, C, H, W) flipped or turned otherwise.
+
+    A trained prior treats them a little differently; over the steps that evens out. It is given the
+    number of the step. Without `symmetric` it sees them as they are.
+    """
+
+    def denoise(x: Tensor, sigma: Tensor, step: int) -> Tensor:
+        if not symmetric:
+            return denoiser(x, sigma)
+        return original(denoiser(version(x, step), sigma), step)
+
+    return denoise
 
 
 def noise_levels(largest: float, smallest: float, steps: int, like: Tensor) -> Tensor:

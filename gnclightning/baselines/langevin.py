@@ -6,12 +6,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from gnclightning.baselines.denoiser import Denoiser, noise_levels
+from gnclightning.baselines.denoiser import Denoiser, by_versions, noise_levels
 from gnclightning.baselines.least_squares import regularised_solve
 from gnclightning.baselines.noise import Noise
 from gnclightning.baselines.results import Reconstructed
 from gnclightning.operators import LinearOperator
-from gnclightning.symmetries import original, version
 from gnclightning.tensors import expand
 
 
@@ -59,14 +58,9 @@ def langevin(
         sigma_min: last noise level, which should be well below the error of a reconstruction.
         cg_steps: of each step.
         symmetric: whether flipped and turned images (B, C, H, W) are as likely. Then each step sees
-            another version, as a trained prior treats them a little differently.
+            another version.
     """
-
-    def denoised(z: Tensor, sigma: Tensor, step: int) -> Tensor:
-        if not symmetric:
-            return denoiser(z, sigma)
-        return original(denoiser(version(z, step), sigma), step)
-
+    denoised = by_versions(denoiser, symmetric)
     noise = Noise.of(seeds)
     leading = y.shape[: y.ndim - len(operator.range_shape)]
     z = sigma_max * noise.like(y.new_empty(*leading, *operator.domain_shape))

@@ -1,6 +1,6 @@
 """The schema of the methods to compare the solver with; docs/baselines.md says what each is.
 
-Defaults are the best on validation phantoms, as far as docs/baselines.md says that they were tuned:
+docs/baselines.md says where the defaults come from; better ones are searched for by
 `python -m gnclightning.experiments.tune`.
 """
 
@@ -64,12 +64,15 @@ class PlugAndPlayConfig(Section):
     """Noise levels, falling evenly in their logarithm."""
     sigma_max: float = bounded(2.4, "> 0")
     """Standard deviation of the first noise level, for images in [0,1]."""
-    sigma_min: float = bounded(0.09, "> 0")
+    sigma_min: float = bounded(0.06, "> 0")
     """Standard deviation of the last noise level."""
     weight: float = bounded(0.18, "> 0")
     """lambda of the data step: how much the denoised image counts."""
     cg_steps: int = bounded(5, ">= 1")
     """Conjugate-gradient steps of each data step."""
+    averaged: int = bounded(3, ">= 1")
+    """The result is the mean of so many denoised images, the last ones. Each sees the image flipped
+    or turned otherwise where the prior's metadata say that these are as likely."""
 
 
 @dataclass(kw_only=True)

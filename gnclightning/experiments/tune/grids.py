@@ -47,9 +47,16 @@ GRIDS: dict[Baseline, Grid] = {
     ),
     "tikhonov": Grid({"weight": [10.0, 30.0, 100.0, 300.0, 1000.0]}, {"weight": 1.5}),
     "plug_and_play": Grid(
-        {"weight": [0.3, 1.0, 3.0], "sigma_min": [0.03, 0.06]},
-        {"weight": 1.7, "sigma_min": 1.5, "sigma_max": 2.0, "steps": 2.0, "cg_steps": 2.0},
-        {"steps": 24, "sigma_max": 2.4, "cg_steps": 10},
+        {"weight": [0.1, 0.2, 0.4], "sigma_min": [0.03, 0.06]},
+        {
+            "weight": 1.7,
+            "sigma_min": 1.3,
+            "averaged": 1.5,
+            "sigma_max": 2.0,
+            "steps": 1.5,
+            "cg_steps": 1.5,
+        },
+        {"steps": 12, "sigma_max": 2.4, "cg_steps": 5, "averaged": 3},
     ),
     "diffpir": Grid(
         {"weight": [0.3, 1.0, 3.0], "renoise": [0.3, 1.0]},
