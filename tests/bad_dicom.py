@@ -109,6 +109,21 @@ def _smaller(dataset: FileDataset) -> None:
     dataset.Rows, dataset.Columns, dataset.PixelData = 8, 8, small.PixelData
 
 
+def _padded(dataset: FileDataset) -> None:
+    """Unsigned values, of which a row is padding that would be brighter than metal."""
+    pixels = stored_pixels("C001", 10).astype(np.uint16)
+    pixels[1] = 63536
+    dataset.PixelRepresentation = 0
+    dataset.PixelPaddingValue = 63536
+    dataset.PixelData = pixels.tobytes()
+
+
+def _with_padding() -> np.ndarray:
+    image = np.float32(stored_pixels("C001", 10) / 2000)
+    image[1] = 0
+    return image[None]
+
+
 def _compressed(syntax: str, dataset: FileDataset) -> None:
     dataset.file_meta.TransferSyntaxUID = syntax
     dataset.PixelData = encapsulate([b"\x05" * 70])
@@ -227,6 +242,13 @@ SLICES = [
     _changed("negative pixel size", Reason.BAD_TAG, "PixelSpacing", PixelSpacing=[-0.75, -0.75]),
     _changed("a single pixel", Reason.ODD_SIZE, "1 x 1", Rows=1, Columns=1, PixelData=b"\1\0"),
     _changed("all pixels equal", Reason.CONSTANT, "are 7", PixelData=b"\7\0" * 256),
+    _changed(
+        "all padding",
+        Reason.CONSTANT,
+        "are padding",
+        PixelData=np.full(256, -2000, np.int16).tobytes(),
+        PixelPaddingValue=-2000,
+    ),
     _changed("all below the window", Reason.CONSTANT, "become 0", RescaleIntercept=-30_000),
     _rejected(
         "not a number for RescaleSlope",
@@ -253,6 +275,12 @@ UNREADABLE = _rejected("not to be read", _plant_unreadable, Reason.UNREADABLE, "
 """Not in the corpus: root reads it."""
 
 TREES = [
+    Case(
+        "DICOM: padding that would be brighter than metal",
+        partial(_plant_changed, _padded),
+        used={**USED, "train": np.concatenate([USED["train"], _with_padding()])},
+        note="used: padding (PixelPaddingValue) becomes air",
+    ),
     Case(
         "DICOM: two patients in one folder",
         _two_patients,

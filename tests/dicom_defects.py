@@ -71,6 +71,11 @@ DEFECTS = {
     ),
     "pixel size of 0": (partial(_set, "PixelSpacing", [0, 0]), Reason.BAD_TAG, "PixelSpacing"),
     "slope of 0": (partial(_set, "RescaleSlope", 0), Reason.BAD_TAG, "RescaleSlope 0"),
+    "padding that no pixel can be": (
+        lambda d: d.add_new("PixelPaddingValue", "DS", "1e30"),
+        Reason.BAD_TAG,
+        "padding from 1e+30",
+    ),
     "no pixels": (partial(_drop, "PixelData"), Reason.MISSING_TAG, "PixelData"),
     "short pixels": (
         lambda d: _set("PixelData", d.PixelData[:-2], d),

@@ -46,6 +46,7 @@ def test_a_slice_is_described_by_its_header(tmp_path):
         location=6,
         slope=2,
         intercept=-1000,
+        padding=(),
     )
 
 

@@ -56,6 +56,64 @@ def test_slope_and_intercept_need_not_be_whole(tmp_path):
     assert read(tmp_path)[0, 0] == 300 - 1024.25
 
 
+def _padded(dataset, value, vr, limit=None, stored=None, signed=True):
+    """The first row of the slice becomes padding, stored as `stored` (or `value`)."""
+    pixels = stored_pixels("C001", 5).astype(np.int16 if signed else np.uint16)
+    pixels[0] = value if stored is None else stored
+    dataset.PixelRepresentation = int(signed)
+    dataset.PixelData = pixels.tobytes()
+    dataset.add_new("PixelPaddingValue", vr, value)
+    if limit is not None:
+        dataset.add_new("PixelPaddingRangeLimit", vr, limit)
+
+
+ENDS = [-2000, -1990, -1999, *[-1995] * 13]
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1"])
+@pytest.mark.parametrize(
+    "padding",
+    [
+        {"value": 63536, "vr": "US", "signed": False},
+        {"value": -2000, "vr": "SS"},
+        {"value": 63536, "vr": "US", "stored": -2000},
+        {"value": -2000, "vr": "SS", "limit": -1990, "stored": ENDS},
+        {"value": -1990, "vr": "SS", "limit": -2000, "stored": ENDS},
+        {"value": 63536, "vr": "US", "limit": 63546, "stored": ENDS},
+    ],
+)
+def test_padding_is_air(tmp_path, padding, syntax):
+    """Whatever its stored value would mean in HU; all else stays."""
+    dataset = ct_dataset("C001", 5)
+    dataset.file_meta.TransferSyntaxUID = syntax
+    _padded(dataset, **padding)
+    write(dataset, tmp_path / "a")
+    expected = 2.0 * stored_pixels("C001", 5) - 1000
+    expected[0] = -1000
+    np.testing.assert_array_equal(read(tmp_path), expected)
+
+
+def test_values_next_to_padding_are_none(tmp_path):
+    dataset = ct_dataset("C001", 5)
+    _padded(dataset, -2000, "SS", -1990, [-2001, -1989] * 8)
+    write(dataset, tmp_path / "a")
+    np.testing.assert_array_equal(read(tmp_path)[0], [-5002, -4978] * 8)
+
+
+@pytest.mark.parametrize(
+    ("stored", "detail"),
+    [
+        (np.full(256, -2000), "all stored values are padding"),
+        (np.repeat([-2000, 5], 128), "all stored values but padding are 5"),
+    ],
+)
+def test_nothing_but_padding_is_no_image(tmp_path, stored, detail):
+    dataset = ct_dataset()
+    dataset.PixelPaddingValue = -2000
+    dataset.PixelData = stored.astype(np.int16).tobytes()
+    assert _rejected(tmp_path, dataset) == (Reason.CONSTANT, detail)
+
+
 def test_the_real_slice_has_the_values_of_the_demonstration(tmp_path):
     shutil.copy(packaged("CT_small.dcm"), tmp_path / "a")
     above_air = np.maximum(read(tmp_path), -1000) + 1000

@@ -20,7 +20,7 @@ from gnclightning.data.dicom.preprocessing import Preprocessing
 from gnclightning.data.dicom.records import Reason, Rejection, Slice
 from gnclightning.errors import UserError
 
-FORMAT = 2
+FORMAT = 3
 """Of the file; a file of another one is never read."""
 
 PENDING, USED, REJECTED = range(3)
@@ -122,9 +122,14 @@ def read_index(file: h5py.File) -> Index:
     """What was known before the pixels were read."""
     values: dict[str, Any] = json.loads(dataset(file, "index")[()].tobytes())
     return Index(
-        tuple(Slice(**{**s, "orientation": tuple(s["orientation"])}) for s in values["slices"]),
+        tuple(_read_slice(s) for s in values["slices"]),
         tuple(Rejection(**{**r, "reason": Reason(r["reason"])}) for r in values["rejections"]),
     )
+
+
+def _read_slice(values: dict[str, Any]) -> Slice:
+    lists = {name: tuple(values[name]) for name in ("orientation", "padding")}
+    return Slice(**{**values, **lists})
 
 
 def _read_process(file: h5py.File) -> Preprocessing:

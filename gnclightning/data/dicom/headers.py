@@ -33,6 +33,9 @@ _EQUAL = 1e-3
 _EXCESS = 2
 """So many times the bytes that a header promises are no padding: it is wrong about them."""
 
+_GREATEST = 2**32
+"""No stored value is greater: pixels have 32 bits at most."""
+
 _PIXEL_DATA = (0x7FE0, 0x0010)
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 
@@ -158,6 +161,7 @@ def _slice(file: str, dataset: FileDataset) -> Slice:
         location=_optional_number(dataset, "SliceLocation"),
         slope=slope[0],
         intercept=intercept[0],
+        padding=_padding(dataset),
     )
 
 
@@ -178,6 +182,18 @@ def _place(dataset: FileDataset) -> tuple[tuple[float, ...], float | None]:
         raise RejectedError(Reason.BAD_TAG, f"ImageOrientationPatient {axes}: not orthonormal")
     # Adding 0 turns -0 into 0, so that equal orientations compare equal.
     return tuple(round(a, 3) + 0.0 for a in axes), float(np.dot(corner, normal))
+
+
+def _padding(dataset: FileDataset) -> tuple[int, ...]:
+    """The ends of the range of padding (DICOM PS3.3, C.7.5.1.1.2)."""
+    value = _optional_number(dataset, "PixelPaddingValue")
+    if value is None:
+        return ()
+    limit = _optional_number(dataset, "PixelPaddingRangeLimit")
+    ends = (value, value if limit is None else limit)
+    if any(abs(end) > _GREATEST or end % 1 for end in ends):
+        raise RejectedError(Reason.BAD_TAG, f"padding from {ends[0]:g} to {ends[1]:g}")
+    return int(ends[0]), int(ends[1])
 
 
 def _values(dataset: FileDataset, name: str) -> Sequence[object]:

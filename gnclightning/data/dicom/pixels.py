@@ -22,6 +22,8 @@ from pydicom.uid import (
 
 from gnclightning.data.dicom.records import Reason, RejectedError, Slice, unreadable
 
+AIR = -1000.0
+"""HU of what padding stands for."""
 _JPEG_2000 = (JPEG2000Lossless, JPEG2000, HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K)
 _JPEG_LS = (JPEGLSLossless, JPEGLSNearLossless)
 EXTRA = "pip install 'gnclightning[dicom]'"
@@ -36,17 +38,34 @@ def read_hounsfield(root: Path, slice_: Slice) -> NDArray[np.float64]:
         slice_: its header.
 
     Returns:
-        RescaleSlope * stored value + RescaleIntercept, (H, W), in HU (DICOM PS3.3, C.11.1.1.2).
+        RescaleSlope * stored value + RescaleIntercept, (H, W), in HU (DICOM PS3.3, C.11.1.1.2);
+        padding is air.
 
     Raises:
-        RejectedError: the file cannot be read or decoded, or its pixels all have one value.
+        RejectedError: the file cannot be read or decoded, or its pixels all have one value, those
+            of padding left out.
     """
     stored = _decode(root / slice_.file)
     if stored.shape != (slice_.size, slice_.size):
         raise RejectedError(Reason.UNDECODABLE, f"pixels of shape {stored.shape}")
-    if stored.min() == stored.max():
-        raise RejectedError(Reason.CONSTANT, f"all stored values are {stored.min()}")
-    return slice_.slope * stored.astype(np.float64) + slice_.intercept
+    padding = _is_padding(stored, slice_.padding)
+    image = stored[~padding]
+    if not image.size:
+        raise RejectedError(Reason.CONSTANT, "all stored values are padding")
+    if image.min() == image.max():
+        others = " but padding" if padding.any() else ""
+        raise RejectedError(Reason.CONSTANT, f"all stored values{others} are {image.min()}")
+    hounsfield = slice_.slope * stored.astype(np.float64) + slice_.intercept
+    hounsfield[padding] = AIR
+    return hounsfield
+
+
+def _is_padding(stored: NDArray[np.integer], ends: tuple[int, ...]) -> NDArray[np.bool_]:
+    if not ends:
+        return np.zeros(stored.shape, np.bool_)
+    # Some files say 63536 of signed values and mean -2000, which has the same bits.
+    first, last = sorted(np.array(ends, np.int64).astype(stored.dtype))
+    return (first <= stored) & (stored <= last)
 
 
 def decodable() -> list[str]:

@@ -94,6 +94,8 @@ class Slice:
         location: SliceLocation, mm; None where absent.
         slope: HU per stored unit.
         intercept: HU of the stored value 0.
+        padding: PixelPaddingValue, and PixelPaddingRangeLimit or the same value again; empty where
+            absent. Stored values from one to the other are outside of what was reconstructed.
     """
 
     file: str
@@ -110,6 +112,7 @@ class Slice:
     location: float | None
     slope: float
     intercept: float
+    padding: tuple[int, ...]
 
     @property
     def plane(self) -> str:
