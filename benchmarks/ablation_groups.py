@@ -41,8 +41,6 @@ def _energy(*settings: str) -> Arm:
 _SCORE = Stage("ellipses_score", share=0.5)
 
 GROUPS: dict[str, dict[str, Arm]] = {
-    # The paper's form is what the preconditioning of Karras et al. 2022 gives for data of standard
-    # deviation 1, gradient_step what it gives for 0.25, which is that of CT images.
     "parametrisation": {
         form: _energy(f"prior.form={form}") for form in ("paper", "scaled", "gradient_step")
     },
@@ -59,6 +57,8 @@ GROUPS: dict[str, dict[str, Arm]] = {
         "deep": _energy("network.blocks=[1,2,2,2]"),
         "unshuffle_1": _energy("network.unshuffle=1"),
         "unshuffle_4": _energy("network.unshuffle=4"),
+        "rms_norm": _energy("network.normalisation=rms"),
+        "attention": _energy("network.attention=true"),
     },
     "times": {
         "power": _energy(),
@@ -75,4 +75,10 @@ GROUPS: dict[str, dict[str, Arm]] = {
         **{f"{t}": Arm(settings=(f"solver.t_min={t}",)) for t in ("1e-3", "3e-3", "1e-2")},
     },
 }
-"""Attention and other normalisations are no settings of the network (docs/architecture.md)."""
+"""By name of the group, then of the arm."""
+
+NOTES = {
+    "parametrisation": "EDM's preconditioning (Karras et al. 2022) is `gradient_step` for data of "
+    "standard deviation 0.25, as CT images have, and `paper`, up to the network's sign, for 1.",
+}
+"""What the table says of a group's arms."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+from ablation_groups import NOTES
 from kept import header, row
 
 
@@ -38,7 +39,8 @@ def _table(result: Mapping[str, Any]) -> list[str]:
         cells = [_quality(point["gnc"]) for point in curve]
         cells += [""] * (len(points) - len(curve))
         lines.append(row([name, *about, *cells, _end(arm, best)]))
-    return [*lines, ""]
+    note = NOTES.get(result["group"])
+    return [*lines, "", *([note, ""] if note else [])]
 
 
 def _end(arm: Mapping[str, Any], best: Mapping[str, Any] | None) -> str:

@@ -41,8 +41,7 @@ def build_sde(config: TrainConfig) -> SDE:
 def build_prior(config: TrainConfig) -> NetworkPrior:
     """A fresh prior, or one with the weights of `config.init`."""
     n = config.network
-    shape = UNetConfig(n.channels, n.multipliers, n.blocks, n.unshuffle, n.shell, n.embedding)
-    network = UNet(shape)
+    network = UNet(UNetConfig(**vars(n)))
     kind = NetworkEnergy if isinstance(config.prior, EnergyPriorConfig) else NetworkScore
     prior = kind(build_sde(config), network, Form(config.prior.form))
     if config.init is not None:

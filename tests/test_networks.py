@@ -1,16 +1,30 @@
 """The parts of the U-Net."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from gnclightning.errors import UserError
+from gnclightning.losses import denoising_score_matching
 from gnclightning.networks import UNet, UNetConfig
-from gnclightning.networks.unet import Conv2d, NoiseEmbedding, local_differences
+from gnclightning.networks.layers import Attention, Conv2d, NoiseEmbedding, RMSNorm
+from gnclightning.networks.unet import local_differences
+from gnclightning.priors import NetworkEnergy, PriorMetadata, from_pretrained, save_pretrained
+from gnclightning.sde import VPSDE
 
 TINY = UNetConfig(channels=8, multipliers=(1, 2), blocks=(1, 1), embedding=16)
+
+
+VARIANTS = {
+    "default": TINY,
+    "rms": replace(TINY, normalisation="rms"),
+    "attention": replace(TINY, attention=True),
+    "both": replace(TINY, normalisation="rms", attention=True),
+}
+every_variant = pytest.mark.parametrize("config", VARIANTS.values(), ids=VARIANTS)
 
 
 def network(config: UNetConfig = TINY) -> UNet:
@@ -58,8 +72,9 @@ def test_every_noise_level_has_its_own_embedding():
     assert embedding(levels).shape == (60, 16)
 
 
-def test_second_derivatives_exist_and_match_finite_differences():
-    net = network().double().requires_grad_(False)
+@every_variant
+def test_second_derivatives_exist_and_match_finite_differences(config):
+    net = network(config).double().requires_grad_(False)
     level = torch.tensor([0.1], dtype=torch.float64)
     v, w = torch.randn(2, 1, 1, 8, 8, dtype=torch.float64)
 
@@ -98,6 +113,105 @@ def test_the_output_grows_with_noise_beyond_its_level():
     assert sizes[1] > 8 * sizes[0]
 
 
+@every_variant
+def test_an_energys_gradient_and_its_training_match_finite_differences(config):
+    """The score along a direction, and the slope of a loss of scores along one of the weights."""
+    prior = NetworkEnergy(VPSDE(), network(config).double())
+    generator = torch.Generator().manual_seed(1)
+    x, v = torch.randn(2, 2, 1, 8, 8, generator=generator, dtype=torch.float64)
+    t, h = torch.tensor([0.02, 0.6], dtype=torch.float64), 1e-6
+    with torch.no_grad():
+        change = prior.energy(x + h * v, t) - prior.energy(x - h * v, t)
+        slope = -(prior.score(x, t) * v).sum((1, 2, 3))
+    torch.testing.assert_close(change / (2 * h), slope, rtol=1e-6, atol=1e-6)
+
+    weights = list(prior.parameters())
+    ways = [torch.randn(w.shape, generator=generator, dtype=torch.float64) for w in weights]
+
+    def loss(s: float) -> torch.Tensor:
+        for weight, way in zip(weights, ways, strict=True):
+            weight.data.add_(way, alpha=s)
+        value = denoising_score_matching(prior, prior.sde, x, t, v).sum()
+        for weight, way in zip(weights, ways, strict=True):
+            weight.data.add_(way, alpha=-s)
+        return value
+
+    gradients = torch.autograd.grad(
+        denoising_score_matching(prior, prior.sde, x, t, v).sum(), weights
+    )
+    expected = sum((g * way).sum() for g, way in zip(gradients, ways, strict=True))
+    difference = (loss(1e-7) - loss(-1e-7)).item() / 2e-7
+    assert difference == pytest.approx(expected.item(), rel=1e-4)
+    assert all(g.abs().max() > 0 for g in gradients)
+
+
+@every_variant
+def test_a_batch_is_its_images_one_by_one(config):
+    net = network(config).double().requires_grad_(False)
+    x = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    level = torch.tensor([0.01, 0.1, 1.0], dtype=torch.float64)
+    alone = [net(x[i : i + 1], level[i : i + 1], level[i : i + 1]) for i in range(3)]
+    torch.testing.assert_close(net(x, level, level), torch.cat(alone), rtol=1e-12, atol=1e-12)
+
+
+def test_rms_normalisation_is_that_of_a_pixels_channels():
+    """Where features are not tiny, by their own formula; in float32 for bfloat16."""
+    x = 3 * torch.randn(2, 4, 3, 5, generator=torch.Generator().manual_seed(0)).double() + 1
+    norm = RMSNorm(4).double()
+    norm.gain.data = torch.tensor([1.0, -2.0, 0.5, 3.0]).double()
+    expected = F.rms_norm(x.permute(0, 2, 3, 1), (4,), norm.gain, 1e-5).permute(0, 3, 1, 2)
+    torch.testing.assert_close(norm(x), expected)
+    torch.testing.assert_close(norm(1e3 * x), norm(x), rtol=1e-5, atol=1e-5)
+    assert RMSNorm(4)(x.bfloat16()).dtype == torch.float32
+
+
+def test_attention_is_pytorchs_and_sees_all_pixels():
+    attention = Attention(8, "group").double()
+    x = torch.randn(2, 8, 3, 4, generator=torch.Generator().manual_seed(2)).double()
+    assert torch.equal(attention(x), x)  # a fresh one
+    torch.nn.init.normal_(attention.out.weight, generator=torch.Generator().manual_seed(0))
+    q, k, v = (p.mT for p in attention.parts(attention.norm(x)).flatten(2).chunk(3, dim=1))
+    seen = F.scaled_dot_product_attention(q, k, v).mT.reshape(x.shape)
+    torch.testing.assert_close(attention(x), x + attention.out(seen))
+    shuffled = torch.randperm(12, generator=torch.Generator().manual_seed(1))
+
+    def shuffle(h: torch.Tensor) -> torch.Tensor:
+        return h.flatten(2)[..., shuffled].view(h.shape)
+
+    torch.testing.assert_close(attention(shuffle(x)), shuffle(attention(x)))
+
+
+@every_variant
+def test_weights_are_read_back_as_the_network_they_are_of(config, tmp_path):
+    prior = NetworkEnergy(VPSDE(), network(config))
+    save_pretrained(prior, PriorMetadata((8, 8)), tmp_path / "p.safetensors")
+    loaded, _ = from_pretrained(tmp_path / "p.safetensors")
+    assert loaded.network.config.to_dict() == config.to_dict()
+    x, t = torch.rand(1, 1, 8, 8), torch.tensor([0.1])
+    assert torch.equal(loaded.energy(x, t), prior.energy(x, t))
+
+
+def test_options_leave_the_other_weights_of_a_seed_as_they_are():
+    """By default nothing is added, and the weights are those of before there were options."""
+    torch.manual_seed(0)
+    before = UNet(TINY).state_dict()
+    torch.manual_seed(0)
+    after = UNet(VARIANTS["attention"]).state_dict()
+    assert not any("attention" in name for name in before)
+    assert {name for name in after.keys() - before.keys()} == {
+        f"attention.{name}"
+        for name in (
+            "norm.weight",
+            "norm.bias",
+            "parts.weight",
+            "parts.bias",
+            "out.weight",
+            "out.bias",
+        )
+    }
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
 def test_a_fresh_network_has_identity_blocks():
     """Zero-initialised second convolutions: depth does not matter before training."""
     torch.manual_seed(0)
@@ -115,4 +229,6 @@ def test_inconsistent_shapes_are_refused():
         UNetConfig(multipliers=(), blocks=())
     with pytest.raises(UserError, match="multiple of 8, got 12"):
         UNetConfig(channels=12)
+    with pytest.raises(UserError, match="one of group, rms, got 'layer'"):
+        UNetConfig(normalisation="layer")  # pyright: ignore[reportArgumentType]
     assert UNetConfig().stride == 16

@@ -92,6 +92,7 @@ def test_a_group_is_trained_equally_long_judged_and_not_trained_again(
     for name, point in points.items():
         mean = sum(point["gnc"]["psnr"]) / 2
         assert any(f"| {name} |" in line and f"{mean:.2f} / " in line for line in text.splitlines())
+    assert "EDM's preconditioning (Karras et al. 2022) is `gradient_step`" in text
     assert "old" not in text
     assert text.startswith("text\n")
     assert text.endswith("more\n")

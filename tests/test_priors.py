@@ -13,6 +13,7 @@ from gnclightning.priors import (
     PriorMetadata,
     ScaledEnergy,
 )
+from gnclightning.priors.network import coefficients
 from gnclightning.sde import VESDE, VPSDE, ExponentialVESDE
 from tiny_priors import TINY, mixture, tiny_network
 
@@ -236,3 +237,25 @@ def test_batch_equals_one_by_one(kind):
 def test_odd_sizes_are_refused_with_the_stride():
     with pytest.raises(UserError, match=r"multiples of 4, got \(16, 18\)"):
         UNet(TINY)(torch.zeros(1, 1, 16, 18), torch.ones(1), torch.ones(1))
+
+
+@pytest.mark.parametrize("sde", [VPSDE(), VESDE(0.01, 50.0)])
+def test_edm_is_gradient_step_at_a_quarter_and_paper_at_one(sde):
+    """Karras et al. 2022, Table 1: c_skip, c_out and c_in for noise sigma and data deviation s."""
+    t = torch.tensor([1e-3, 0.1, 0.9], dtype=torch.float64)
+    gamma, nu = sde.mean_scale(t), sde.std(t)
+    sigma = nu / gamma
+
+    def edm(s):
+        total = (sigma**2 + s**2).sqrt()
+        skip, out, into = s**2 / total**2, sigma * s / total, 1 / total
+        # D(x / gamma) = skip x / gamma + out F(into x / gamma), and h = (x - gamma D) / nu.
+        return (1 - skip) / nu, -out * gamma / nu, into / gamma
+
+    def found(form):
+        c = coefficients(sde, form, t)
+        return c.skip, c.output, c.input
+
+    torch.testing.assert_close(found(Form.GRADIENT_STEP), edm(0.25))
+    skip, output, into = found(Form.PAPER)
+    torch.testing.assert_close((skip, -output, into), edm(1.0))

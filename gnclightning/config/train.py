@@ -56,6 +56,11 @@ class NetworkConfig(Section):
     """Width of the convolutions at full resolution, before and after the U-Net."""
     embedding: int = bounded(128, ">= 2")
     """Width of the noise-level embedding."""
+    normalisation: Literal["group", "rms"] = "group"
+    """Of features: group, over the pixels of a group of channels (GroupNorm); rms, over the
+    channels of a pixel (RMSNorm)."""
+    attention: bool = False
+    """Whether the pixels of the lowest level attend to each other."""
 
 
 @dataclass(kw_only=True)

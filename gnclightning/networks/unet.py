@@ -11,21 +11,30 @@ decide what is an edge, and as they are, for a linear path that those features g
 thus grow with the noise, as it must for an image noisier than level t: an energy that saturates
 there has no use in a line search.
 
-Smooth activations and GroupNorm have second derivatives, which energy priors need; there is no
-attention, whose fused kernels have none.
+Smooth activations, either normalisation and the attention have second derivatives, which energy
+priors need.
 """
 
 import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gnclightning.errors import UserError
+from gnclightning.networks.layers import (
+    GROUPS,
+    Attention,
+    Conv2d,
+    Level,
+    Modulation,
+    NoiseEmbedding,
+    Normalisation,
+    normalise,
+)
 from gnclightning.tensors import expand
 
 
@@ -41,6 +50,8 @@ class UNetConfig:
         shell: width at full resolution, before unshuffling and after shuffling back.
         embedding: width of the noise-level embedding.
         image_channels: channels of the image.
+        normalisation: "group": GroupNorm, over the pixels of a group of channels; "rms": `RMSNorm`.
+        attention: whether the pixels of the lowest level attend to each other, after its blocks.
     """
 
     channels: int = 32
@@ -50,6 +61,8 @@ class UNetConfig:
     shell: int = 16
     embedding: int = 128
     image_channels: int = 1
+    normalisation: Normalisation = "group"
+    attention: bool = False
 
     def __post_init__(self) -> None:
         if not self.multipliers or len(self.multipliers) != len(self.blocks):
@@ -59,6 +72,11 @@ class UNetConfig:
             )
         if self.channels % GROUPS:
             raise UserError(f"network.channels must be a multiple of {GROUPS}, got {self.channels}")
+        if self.normalisation not in (known := get_args(Normalisation)):
+            raise UserError(
+                f"network.normalisation must be one of {', '.join(known)}, got "
+                f"{self.normalisation!r}"
+            )
 
     @property
     def stride(self) -> int:
@@ -68,98 +86,7 @@ class UNetConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for the metadata of a checkpoint."""
         values = asdict(self)
-        return {k: list(v) if isinstance(v, Sequence) else v for k, v in values.items()}
-
-
-GROUPS = 8
-
-
-class Conv2d(nn.Module):
-    """A convolution whose kernel is stored as the matrix (out, height * width * in).
-
-    As a matrix it can be trained by Muon (`torch.optim.Muon` takes matrices only), and the layout
-    is channels-last without a copy.
-    """
-
-    def __init__(self, inputs: int, outputs: int, size: int, stride: int = 1, zero: bool = False):
-        super().__init__()
-        self.size, self.stride = size, stride
-        fan_in = inputs * size * size
-        bound = 0.0 if zero else fan_in**-0.5
-        self.weight = nn.Parameter(torch.empty(outputs, fan_in).uniform_(-bound, bound))
-        self.bias = nn.Parameter(torch.zeros(outputs))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, in, H, W) -> (B, out, H / stride, W / stride)."""
-        kernel = self.weight.view(self.weight.shape[0], self.size, self.size, -1)
-        padding = self.size // 2 if self.stride == 1 else 0
-        return F.conv2d(x, kernel.permute(0, 3, 1, 2), self.bias, self.stride, padding)
-
-
-class NoiseEmbedding(nn.Module):
-    """Fourier features of the log noise-to-signal ratio, then a two-layer perceptron.
-
-    The log of nu_t/gamma_t, not t, is embedded: it resolves small t, where images are decided.
-    """
-
-    frequencies: Tensor
-
-    def __init__(self, width: int):
-        super().__init__()
-        frequencies = torch.logspace(math.log10(0.2), math.log10(8.0), 16)
-        self.register_buffer("frequencies", frequencies, persistent=False)
-        self.layers = nn.Sequential(
-            nn.Linear(32, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
-        )
-
-    def forward(self, noise_to_signal: Tensor) -> Tensor:
-        """(B,) -> (B, width)."""
-        phase = noise_to_signal.log()[:, None] * self.frequencies
-        return self.layers(torch.cat([phase.sin(), phase.cos()], dim=1))
-
-
-class Modulation(nn.Module):
-    """Scale and shift of feature maps by the embedding; starts as the identity."""
-
-    def __init__(self, embedding: int, channels: int):
-        super().__init__()
-        self.linear = nn.Linear(embedding, 2 * channels)
-        nn.init.zeros_(self.linear.weight)
-        nn.init.zeros_(self.linear.bias)
-
-    def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
-        """(B, C, H, W), (B, E) -> (B, C, H, W)."""
-        log_scale, shift = self.linear(embedding)[:, :, None, None].chunk(2, dim=1)
-        return h * log_scale.exp() + shift
-
-
-class ResidualBlock(nn.Module):
-    """x + conv(silu(modulate(conv(silu(norm(x)))))); starts as the identity."""
-
-    def __init__(self, channels: int, embedding: int):
-        super().__init__()
-        self.norm = nn.GroupNorm(GROUPS, channels)
-        self.first = Conv2d(channels, channels, 3)
-        self.modulation = Modulation(embedding, channels)
-        self.second = Conv2d(channels, channels, 3, zero=True)
-
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """(B, C, H, W), (B, E) -> (B, C, H, W)."""
-        h = self.first(F.silu(self.norm(x)))
-        return x + self.second(F.silu(self.modulation(h, embedding)))
-
-
-class Level(nn.ModuleList):
-    """The residual blocks of one resolution."""
-
-    def __init__(self, count: int, channels: int, embedding: int):
-        super().__init__(ResidualBlock(channels, embedding) for _ in range(count))
-
-    def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
-        """(B, C, H, W), (B, E) -> (B, C, H, W)."""
-        for block in self:
-            h = block(h, embedding)
-        return h
+        return {k: list(v) if isinstance(v, list | tuple) else v for k, v in values.items()}
 
 
 DIFFERENCES = 3
@@ -201,17 +128,20 @@ class UNet(nn.Module):
         self.linear_modulation = Modulation(embedding, shell)
         self.squeeze = Conv2d(packed, base, 1)
         levels = list(zip(config.blocks, widths, strict=True))
-        self.down_levels = nn.ModuleList(Level(n, w, embedding) for n, w in levels)
-        self.up_levels = nn.ModuleList(Level(n, w, embedding) for n, w in levels[:-1])
+        norm = config.normalisation
+        self.down_levels = nn.ModuleList(Level(n, w, embedding, norm) for n, w in levels)
+        self.up_levels = nn.ModuleList(Level(n, w, embedding, norm) for n, w in levels[:-1])
         steps = list(itertools.pairwise(widths))
         self.shrink = nn.ModuleList(Conv2d(fine, coarse, 2, stride=2) for fine, coarse in steps)
         self.grow = nn.ModuleList(Conv2d(coarse, 4 * fine, 1) for fine, coarse in steps)
-        self.spread_norm = nn.GroupNorm(GROUPS, base)
+        self.spread_norm = normalise(norm, base)
         self.spread = Conv2d(base, packed, 1)
         self.merge = Conv2d(2 * shell, shell, 3)
         self.merge_modulation = Modulation(embedding, shell)
         self.gate = Conv2d(shell, shell, 3, zero=True)
         self.leave = Conv2d(2 * shell, images, 3)
+        # Last, so that a seed gives the other layers the same weights with and without it.
+        self.attention = Attention(widths[-1], norm) if config.attention else nn.Identity()
 
     def forward(self, x: Tensor, noise_to_signal: Tensor, noise_std: Tensor) -> Tensor:
         """Evaluate the network.
@@ -245,7 +175,7 @@ class UNet(nn.Module):
             h = level(h, embedding)
             skips.append(h)
             h = shrink(h)
-        h = self.down_levels[-1](h, embedding)
+        h = self.attention(self.down_levels[-1](h, embedding))
         for level, grow, skip in zip(
             reversed(self.up_levels), reversed(self.grow), reversed(skips), strict=True
         ):
