@@ -72,6 +72,30 @@ def test_a_folder_is_split_by_index_and_shuffled_in_each_pass(tmp_path):
     assert numbers(other.train_dataloader()) != passes[0]
 
 
+@pytest.mark.parametrize(
+    ("lengths", "fraction", "validation"),
+    [
+        ([10, 10, 10], 0.1, range(20, 30)),
+        ([10, 10, 10], 0.5, range(10, 30)),
+        ([12, 6, 2, 1], 0.14, range(18, 21)),
+        ([2, 28], 0.1, range(2, 30)),
+        ([30], 0.1, range(27, 30)),
+        ([1] * 10, 0.3, range(7, 10)),
+    ],
+)
+def test_files_are_not_divided_between_training_and_validation(
+    tmp_path, lengths, fraction, validation
+):
+    """They may be volumes, of one patient each; of a single file the last images validate."""
+    ends = np.cumsum(lengths)
+    for number, part in enumerate(np.split(numbered(ends[-1]), ends[:-1])):
+        array = part[0] if len(part) == 1 else part
+        np.save(tmp_path / f"patient[{number}].npy", array)
+    module = FolderDataModule(tmp_path, 1, fraction)
+    assert numbers(module.val_dataloader()) == list(validation)
+    assert sorted(numbers(module.train_dataloader())) == list(range(validation[0]))
+
+
 def test_epochs_of_whole_batches_leave_no_image_out(tmp_path):
     """Ten images in batches of three: what an epoch has left begins the next one."""
     loader = folder_module(tmp_path).train_dataloader()

@@ -77,6 +77,12 @@ def read_images(
     return usable(stack, names, rejected)
 
 
+def sources(path: str | Path, names: Collection[str]) -> list[str]:
+    """The file, without its ending, of each image that `read_images` read and named."""
+    files = {_stem(file) for file in _files(Path(path), "images")}
+    return [name if name in files else name.rpartition("[")[0] for name in names]
+
+
 def read_stack(
     path: str | Path,
     count: int | None,

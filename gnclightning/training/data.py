@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from gnclightning.data.ellipses import STREAM_LENGTH, EllipsesDataset, phantoms
-from gnclightning.data.folder import read_images
+from gnclightning.data.folder import read_images, sources
 from gnclightning.data.intensity import AS_STORED, IntensityMapping
 from gnclightning.errors import UserError
 
@@ -132,12 +132,14 @@ class FolderDataModule(ImageDataModule):
     """Images from a file or folder (see `read_images`), shuffled anew for each pass.
 
     The last images are kept for validation and never trained on: neighbouring slices of one
-    patient look alike, so a random choice among them would not be held out.
+    patient look alike, so a random choice among them would not be held out. Of several files none
+    is divided, since a stack may be a patient's volume.
 
     Args:
         path: file or folder; it is read at once, so that bad images fail before any work.
         batch_size: images per batch.
-        validation_fraction: share of the images, between 0 and 1; at least one image.
+        validation_fraction: share of the images, between 0 and 1; at least one image, and of
+            several files as many whole ones as come closest.
         workers: see `ImageDataModule`.
         seed: of the order of training.
         key: name of the array in each file, see `read_images`.
@@ -163,13 +165,17 @@ class FolderDataModule(ImageDataModule):
             )
         if seed < 0:
             raise UserError(f"expected a seed of at least 0, got {seed}")
-        images = read_images(path, key=key, mapping=mapping).images
+        read = read_images(path, key=key, mapping=mapping)
+        images = read.images
         train_count = len(images) - max(1, round(validation_fraction * len(images)))
         if train_count < 1:
             raise UserError(
                 f"expected images for training and validation in {path}, got {len(images)} for a "
                 f"validation fraction of {validation_fraction}: add images or lower the fraction"
             )
+        files = sources(path, read.names)
+        ends = [k for k in range(1, len(files)) if files[k] != files[k - 1]]
+        train_count = min(ends or [train_count], key=lambda end: abs(end - train_count))
         self._identity = {
             "training": train_count,
             "validation": len(images) - train_count,
