@@ -16,7 +16,7 @@ import torch
 import torch_radon_stand_in
 from gnclightning.config import load_reconstruct_config
 from gnclightning.errors import UserError
-from gnclightning.operators import FanBeam2D, ParallelBeam2D, Radon
+from gnclightning.operators import FanBeam2D, Identity, ParallelBeam2D, Radon
 from gnclightning.operators.backends import (
     astra,
     astra_cuda_projector,
@@ -28,6 +28,7 @@ from gnclightning.operators.backends.explicit import ExplicitProjector, matrix_o
 from gnclightning.operators.backends.kernels import (
     KernelProjector,
     matched,
+    mismatch,
     with_exact_adjoint,
 )
 from gnclightning.operators.checks import dot_test
@@ -175,6 +176,15 @@ def test_astras_kernels_without_their_matrix():
     if not torch.cuda.is_available():
         with pytest.raises(UserError, match="a GPU that ASTRA can use, got none"):
             astra_cuda_projector(geometry)
+
+
+def test_the_worst_of_several_dot_tests_counts():
+    class Wrong(Identity):
+        def _rmatvec(self, y):
+            return y * torch.linspace(1, 2, y.shape[-1])
+
+    found = [dot_test(Wrong((6, 6)), seed, batch=2) for seed in range(3)]
+    assert found[0] < max(found) == mismatch(Wrong((6, 6)))
 
 
 @every("torch-radon classic", "torch-radon second")
