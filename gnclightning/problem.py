@@ -10,7 +10,7 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Tensor
 
-from gnclightning.tensors import take, where
+from gnclightning.tensors import inner, squared_norm, take, where
 
 
 @dataclass(frozen=True)
@@ -188,6 +188,16 @@ class Problem(Protocol):
     def select(self, index: Tensor) -> "Problem":
         """The problem of the images `index` (n,) alone."""
         ...
+
+
+def barzilai_borwein(old: Point, new: Point) -> Tensor:
+    """<s, y> / <y, y> with s = x_new - x_old, y = grad f(x_new) - grad f(x_old), (B,).
+
+    NaN where it is not positive and finite: f is not convex along s, or nothing moved.
+    """
+    change = new.gradient - old.gradient
+    step = inner(new.x - old.x, change) / squared_norm(change)
+    return torch.where((step > 0) & step.isfinite(), step, torch.nan)
 
 
 def positions(mask: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 import torch
 
+from gnclightning.problem import barzilai_borwein
 from gnclightning.solvers import (
     Armijo,
     BarzilaiBorweinFirstStep,
@@ -13,7 +14,6 @@ from gnclightning.solvers import (
     log_schedule,
     solve,
 )
-from gnclightning.solvers.directions import barzilai_borwein
 from problems import T_MIN, C, problem, solvers, start
 
 

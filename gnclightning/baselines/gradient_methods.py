@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gnclightning.problem import Point, Problem
+from gnclightning.problem import Point, Problem, barzilai_borwein
 from gnclightning.tensors import expand, squared_norm
 
 
@@ -39,13 +39,15 @@ def nonmonotone_apg(
     H. Li and Z. Lin, Accelerated proximal gradient methods for nonconvex programming, NeurIPS 2015,
     Algorithm 4 without a proximal term: a step from the extrapolated point is taken if f falls
     enough below an average of its past values, otherwise the better one of it and a plain gradient
-    step. Both are found by backtracking. Images do not influence each other.
+    step. Both are found by backtracking from the second Barzilai-Borwein step, from the last
+    extrapolated point to the last z or to x. Images do not influence each other.
 
     Args:
         problem: f.
         start: x_1 (B, ...).
         steps: iterations.
-        step_size: first trial of each backtracking; it grows again by 1/shrink each iteration.
+        step_size: first trial of the first backtracking. Where f is not convex between the two
+            points, backtracking begins with 1/shrink times the last step.
         shrink: factor between trials.
         delta: sufficient decrease.
         memory: eta, weight of the past in the average; 0 is monotone.
@@ -53,7 +55,7 @@ def nonmonotone_apg(
     """
     assert not problem.integrated, "f is compared at points that no move connects"
     x = problem.evaluate(start)
-    previous, z = x, x
+    previous = y = z = x
     average, weight = x.value, torch.ones_like(x.value)
     momentum = previous_momentum = 1.0
     size = torch.full_like(x.value, step_size)
@@ -61,13 +63,14 @@ def nonmonotone_apg(
     for _ in range(steps):
         pull = previous_momentum / momentum
         inertia = (previous_momentum - 1) / momentum
-        y = problem.evaluate(x.x + pull * (z.x - x.x) + inertia * (x.x - previous.x))
-        z, tried, used = _backtrack(problem, y, average, size, shrink, delta, trials)
+        before, y = y, problem.evaluate(x.x + pull * (z.x - x.x) + inertia * (x.x - previous.x))
+        first, plainly = (_first_trial(before, point, size) for point in (z, x))
+        z, tried, used = _backtrack(problem, y, average, first, shrink, delta, trials)
         evaluations = evaluations + 1 + tried
         enough = z.value <= average - delta * squared_norm(z.x - y.x)
         better = z
         if not bool(enough.all()):
-            plain, tried, _ = _backtrack(problem, x, average, size, shrink, delta, trials)
+            plain, tried, _ = _backtrack(problem, x, average, plainly, shrink, delta, trials)
             evaluations = evaluations + torch.where(enough, 0, tried)
             better = plain.where(~enough & (plain.value < z.value), z)
         # Nothing that raised f above its average and is not a number is ever taken.
@@ -79,6 +82,11 @@ def nonmonotone_apg(
         average = (memory * weight * average + x.value) / updated
         weight = updated
     return Accelerated(x, evaluations)
+
+
+def _first_trial(old: Point, new: Point, otherwise: Tensor) -> Tensor:
+    step = barzilai_borwein(old, new)
+    return torch.where(step.isnan(), otherwise, step)
 
 
 def _backtrack(

@@ -6,8 +6,8 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from gnclightning.problem import Batch, Point, Problem, Ray
-from gnclightning.tensors import expand, inner, squared_norm
+from gnclightning.problem import Batch, Problem, Ray
+from gnclightning.tensors import expand
 
 
 @dataclass(frozen=True)
@@ -133,13 +133,3 @@ class BarzilaiBorweinFirstStep:
         """See `FirstStep`."""
         fallback = torch.where(last > 0, 2 * last, self.initial)
         return torch.where(proposal > 0, self.factor * proposal / scale, fallback)
-
-
-def barzilai_borwein(old: Point, new: Point) -> Tensor:
-    """<s, y> / <y, y> with s = x_new - x_old, y = grad f(x_new) - grad f(x_old), (B,).
-
-    NaN where it is not positive and finite: f is not convex along s, or nothing moved.
-    """
-    change = new.gradient - old.gradient
-    step = inner(new.x - old.x, change) / squared_norm(change)
-    return torch.where((step > 0) & step.isfinite(), step, torch.nan)

@@ -5,14 +5,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from gnclightning.problem import Point, Problem, positions
+from gnclightning.problem import Point, Problem, barzilai_borwein, positions
 from gnclightning.solvers.choice import Choice, Chosen, Levels
 from gnclightning.solvers.directions import (
     LARGEST_STEP,
     SMALLEST_STEP,
     Direction,
     FirstStep,
-    barzilai_borwein,
 )
 from gnclightning.solvers.line_search import Armijo, LineSearch, SearchResult
 from gnclightning.solvers.safeguard import NO_MORE_THAN_ROUNDING, Safeguard
