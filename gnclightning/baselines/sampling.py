@@ -20,8 +20,8 @@ from gnclightning.tensors import expand, norm
 SIGMA_MAX, SIGMA_MIN = 100.0, 0.01
 """Range of the noise, on images with values in [0,1]."""
 
-Fit = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
-"""From z, its denoised image and sigma (B,) to an image that fits the measurements better, and the
+Fit = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""From z and sigma (B,) to its denoised image, made to fit the measurements better, and the
 estimate of the noise of z in units of sigma."""
 
 
@@ -55,14 +55,15 @@ def diffpir(
         cg_steps: of each data step.
     """
 
-    def fit(z: Tensor, denoised: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+    def fit(z: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        denoised = denoiser(z, sigma)
         rho = weight * (sigma_y.double() / sigma) ** 2
         residual = operator.adjoint(y - operator(denoised))
         x = denoised + regularised_solve(operator, residual, rho, cg_steps)
         return x, (z - x) / expand(sigma, z)
 
     cost = steps * (2 + 2 * cg_steps)
-    return _reverse(denoiser, operator, y, seeds, steps, renoise, fit, (steps, cost))
+    return _reverse(operator, y, seeds, steps, renoise, fit, (steps, cost))
 
 
 def dds(
@@ -95,13 +96,14 @@ def dds(
     """
     rho = torch.full((len(y),), operator.mean_gain() / weight, dtype=torch.float64, device=y.device)
 
-    def fit(z: Tensor, denoised: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+    def fit(z: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        denoised = denoiser(z, sigma)
         residual = operator.adjoint(y - operator(denoised))
         x = denoised + regularised_solve(operator, residual, rho, cg_steps)
         return x, (z - denoised) / expand(sigma, z)
 
     cost = steps * (2 + 2 * cg_steps)
-    return _reverse(denoiser, operator, y, seeds, steps, renoise, fit, (steps, cost))
+    return _reverse(operator, y, seeds, steps, renoise, fit, (steps, cost))
 
 
 def dps(
@@ -129,21 +131,22 @@ def dps(
         weight: zeta.
     """
 
-    def fit(z: Tensor, denoised: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+    def fit(z: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
             leaf = z.detach().requires_grad_()
-            mismatch = (operator(denoiser(leaf, sigma)) - y).double().flatten(1)
+            denoised = denoiser(leaf, sigma)
+            mismatch = (operator(denoised) - y).double().flatten(1)
             (gradient,) = torch.autograd.grad(norm(mismatch).sum(), leaf)
+        denoised = denoised.detach()
         # A step in x_t = gamma_t z, with gamma_t^2 = 1 / (1 + sigma^2), by the gradient there.
         scale = weight * (1 + sigma**2) / operator.norm()
         return denoised - expand(scale, z) * gradient, (z - denoised) / expand(sigma, z)
 
-    return _reverse(denoiser, operator, y, seeds, steps, None, fit, (3 * steps, 2 * steps))
+    return _reverse(operator, y, seeds, steps, None, fit, (2 * steps, 2 * steps))
 
 
 @torch.no_grad()
 def _reverse(
-    denoiser: Denoiser,
     operator: LinearOperator,
     y: Tensor,
     seeds: Sequence[int],
@@ -163,7 +166,7 @@ def _reverse(
     z = SIGMA_MAX * noise.like(x)
     for index, level in enumerate(levels):
         sigma = level.expand(len(y))
-        x, estimate = fit(z, denoiser(z, sigma), sigma)
+        x, estimate = fit(z, sigma)
         if index + 1 < steps:
             following = float(levels[index + 1])
             part = 1 - (following / float(level)) ** 2 if renoise is None else renoise

@@ -108,7 +108,7 @@ class DPSConfig(Section):
     """Diffusion posterior sampling (arXiv 2209.14687); its gradients go through the prior."""
 
     steps: int = bounded(100, ">= 1")
-    """Noise levels, falling evenly in their logarithm from 100 to 0.01; three evaluations each."""
+    """Noise levels, falling evenly in their logarithm from 100 to 0.01; two evaluations each."""
     weight: float = bounded(3.0, "> 0")
     """zeta, step along the gradient of |A D(x) - y|, divided by |A|."""
 
