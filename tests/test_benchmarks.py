@@ -115,13 +115,15 @@ def test_tables_hold_medians_and_ratios_within_a_pass(monkeypatch, tmp_path):
     }
     kept.keep("bench-cpu-1", result, "command")
     page = tmp_path / "docs" / "benchmarks.md"
-    page.write_text("Before.\n<!-- begin bench-cpu-1 -->\nold\n<!-- end bench-cpu-1 -->\nAfter.\n")
+    page.write_text(
+        "Before.\n<!-- begin bench-cpu-1 -->\nearlier\n<!-- end bench-cpu-1 -->\nAfter.\n"
+    )
     monkeypatch.setattr(sys, "argv", ["bench.py", "table"])
     bench.main()
     text = page.read_text()
     assert text.startswith("Before.")
     assert text.endswith("After.\n")
-    assert "old" not in text
+    assert "earlier" not in text
     assert "load average 0.5 to 2.0" in text
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
     projections = {tuple(line[:3]): line[3:] for line in lines if len(line) == 15}

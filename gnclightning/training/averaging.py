@@ -13,7 +13,6 @@ from rich.table import Table
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from gnclightning.errors import UserError
 from gnclightning.files import write_csv
 from gnclightning.priors import NetworkPrior
 from gnclightning.training.callbacks import PriorExport, ValidationProblem
@@ -112,18 +111,8 @@ class MovingAverages(WeightAveraging):
     def on_load_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Go on with the averages of a checkpoint.
-
-        Raises:
-            UserError: it holds averages with other decays.
-        """
+        """Go on with the averages of a checkpoint, which was trained with the same decays."""
         found = checkpoint.get(_STATE, {})
-        if found.keys() != self._further.keys():
-            raise UserError(
-                f"expected averages with decays {list(self._further)} besides that of ema.decay "
-                f"in the checkpoint to go on from, found {list(found)}: give ema.alternatives="
-                f"{list(found)}, or resume=false"
-            )
         super().on_load_checkpoint(trainer, pl_module, checkpoint)
         for decay, average in self._further.items():
             average.load_state_dict(found[decay])
