@@ -121,11 +121,8 @@ _EIGHT = (GOOD[0] * 255).astype(np.uint8)
 IMAGES = [
     Case(
         "PNG: 16 bits, which is no defect",
-        _folder(_picture("b.png", SIXTEEN_BITS), "data.validation_fraction=0.4"),
-        used={
-            "train": GOOD[:3],
-            "validation": np.stack([GOOD[3], np.float32(SIXTEEN_BITS / 65535)]),
-        },
+        _folder(_picture("b.png", SIXTEEN_BITS)),
+        used={"train": GOOD, "validation": np.float32(SIXTEEN_BITS / 65535)[None]},
         note="used: 65535 is 1",
     ),
     _refused("folder: empty", _only("a.npy", lambda _: None), "scans", "got none: put some there"),
